@@ -14,6 +14,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 os.environ["PANSCAPE_CACHE"] = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, os.environ["PANSCAPE_CACHE"], ignore_errors=True)
 os.environ["PANSCAPE_OFFLINE"] = "1"
+os.environ["PANSCAPE_RUNTIME"] = "torch"  # networks are converted only where a test asks for that
 os.environ["no_proxy"] = "127.0.0.1"
 
 # Without compiled modules every process takes five times as long to import torch. Images of containers ask for that.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from panscape import load
 from panscape.cli.decode_arguments import apply_arguments
 from panscape.cli.options import require_writable
 from panscape.cli.printing import fitted, print_json, say
+from panscape.cli.runtime import on_runtime_of
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import SkippedSample, load_sample
 from panscape.datasets.relabeled import relabeled
@@ -148,6 +149,7 @@ class _Run:
             "images": self.num_images,
             "skipped": [{"image": image, "error": error} for image, error in self.skipped],
             "protocol": command.metric.protocol,
+            "runtime": self.model.runtime,
             **report.to_dict(),
             **({} if speed is None else {"speed": speed.to_dict()}),
         }
@@ -196,6 +198,8 @@ def run_on_model(command: Evaluate) -> int:
     require_writable(result.out, result.report)
     recipe, dataset = command.dataset.load(command.model or "", "panscape evaluate")
     model = load(command.model or "", labels=dataset.labels)
+    model, precision = on_runtime_of(model, execution.runtime, execution.precision, execution.device)
+    execution = replace(execution, precision=precision)
     model = model.to(choose_device(execution.device, model))
     dataset = relabeled(dataset, model.labels)
     apply_arguments(model, command.decode, "panscape evaluate")

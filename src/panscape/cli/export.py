@@ -45,7 +45,7 @@ class Export:
     """Where post-processing runs: native is panscape, not the graph."""
 
     images: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder of images for the comparison; by default 4 synthetic scenes."""
+    """Folder of images for the comparison; by default 8 synthetic scenes."""
 
     limit: int = 8
     """Maximum number of images of --images, evenly spread."""

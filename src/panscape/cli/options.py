@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
 from panscape.cli.data_arguments import Data, with_arguments
+from panscape.cli.parser import RARE
 from panscape.cli.printing import say
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.options import InferenceOptions
@@ -65,6 +66,9 @@ class ExecutionOptions(InferenceOptions):
 
     device: str = "auto"
     """Device to run on, as in "panscape predict"."""
+
+    runtime: Literal["torch", "auto", "openvino", "onnx"] = field(default="torch", metadata=RARE)
+    """What runs the network on a CPU, as in "panscape predict"."""
 
 
 @dataclass(frozen=True)

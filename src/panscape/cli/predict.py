@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +13,9 @@ from tyro.conf import Positional, arg
 from panscape.cli import decode_arguments
 from panscape.cli.decode_arguments import Decode
 from panscape.cli.default_model import BUNDLED, default_model
+from panscape.cli.parser import RARE
 from panscape.cli.printing import say
+from panscape.cli.runtime import on_runtime_of
 from panscape.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ class Predict:
     """Also write the map of every video frame; maps of images are always written."""
 
     names: Literal["none", "category", "segment"] = "category"
-    """Names on the overlays: one for each category, with the number of objects; one for each segment, with the score;
-    or none. Names that would hide most of a segment are omitted."""
+    """Names on the overlays: of each category, with the number of objects; of each segment, with the score; or none.
+    Names that would hide most of a segment are omitted."""
 
     min_score: float = 0.0
     """Draw objects with a lower score as void, 0 to 1; maps keep them."""
@@ -78,16 +80,20 @@ class Predict:
     """Omit the legend below the overlays of images."""
 
     image_format: Literal["jpeg", "png"] = "jpeg"
-    """Encoding of overlays and sheets; PNG is lossless, but takes ten times as long. Maps are always PNG,
-    and so are overlays with a side of more than 65500 pixels."""
+    """Encoding of overlays and sheets; PNG is lossless, but takes ten times as long. Maps are always PNG, as are
+    overlays with a side of more than 65500 pixels."""
 
     device: str = "auto"
     """Device to run on: "auto" (CUDA if available, else the CPU), "cpu", or a CUDA device such as "cuda:1"."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Numeric precision of the forward pass; fp16 needs a CUDA device."""
+    runtime: Literal["auto", "torch", "openvino", "onnx"] = "auto"
+    """What runs the network on a CPU. auto is the first of openvino, onnx and torch that is installed and whose maps
+    agree with those of torch; a network is converted once and kept in the user's cache."""
 
-    channels_last: bool = False
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Numeric precision. auto is fp32, or bf16 in OpenVINO on a processor that has it; fp16 needs a CUDA device."""
+
+    channels_last: bool = field(default=False, metadata=RARE)
     """Use the channels-last memory format, which is faster on some processors."""
 
     max_size: Annotated[int | None, arg(metavar="PIXELS")] = None
@@ -185,11 +191,14 @@ class Predict:
         from panscape.inference.predictor import Predictor
 
         model = panscape.load(name)
+        # Torch is meant where its memory format is given.
+        runtime = "torch" if self.runtime == "auto" and self.channels_last else self.runtime
+        model, precision = on_runtime_of(model, runtime, self.precision, self.device)
         decode_arguments.apply_arguments(model, self.decode, "panscape predict")
         return Predictor(
             model,
             device=self.device,
-            precision=self.precision,
+            precision=precision,
             channels_last=self.channels_last,
             longest_side=self.max_size,
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from panscape import load, zoo
 from panscape.cli.decode_arguments import parse_grid
 from panscape.cli.options import require_writable
 from panscape.cli.printing import fitted, print_json, say
+from panscape.cli.runtime import on_runtime_of
 from panscape.datasets.load import SkippedSample
 from panscape.datasets.relabeled import relabeled
 from panscape.errors import InvalidArgumentError
@@ -39,7 +41,10 @@ def tune_model(command: Tune) -> int:
     split, name = command.dataset.split, command.model or ""
     recipe, dataset = command.dataset.load(name, "panscape tune")
     model = load(name, labels=dataset.labels)
-    model = model.to(choose_device(command.execution.device, model))
+    execution = command.execution
+    model, precision = on_runtime_of(model, execution.runtime, execution.precision, execution.device)
+    execution = replace(execution, precision=precision)
+    model = model.to(choose_device(execution.device, model))
     if command.out is not None:
         describe_model(model)  # which exported models cannot be saved with
     dataset = relabeled(dataset, model.labels)
@@ -55,7 +60,7 @@ def tune_model(command: Tune) -> int:
             metric=command.metric,
             rounds=command.rounds,
             protocol=command.protocol,
-            inference=command.execution,
+            inference=execution,
             skipped=bad.append,
             progress=bar.update,
         )

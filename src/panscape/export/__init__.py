@@ -9,3 +9,4 @@ from panscape.export.parity import FLOORS as FLOORS
 from panscape.export.parity import OutputDifference as OutputDifference
 from panscape.export.parity import ParityFloor as ParityFloor
 from panscape.export.parity import ParityReport as ParityReport
+from panscape.export.runtime import on_runtime as on_runtime

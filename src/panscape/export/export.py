@@ -6,19 +6,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from torch import Tensor
-
 from panscape.atomic_io import unwritable, write_json
-from panscape.datasets.town import Town
 from panscape.errors import InvalidArgumentError, PanscapeError
 from panscape.export.onnx import OnnxGraph, to_onnx
-from panscape.export.parity import FLOORS, ParityReport, compare
+from panscape.export.parity import FLOORS, ParityReport, compare, synthetic_scenes
 from panscape.geometry import Size
 from panscape.images import ImageSource, to_image_tensor
 from panscape.input_files import to_path
@@ -32,7 +29,6 @@ Target = Literal["onnx", "openvino"]
 GraphPrecision = Literal["fp32", "fp16", "bf16"]
 _SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml"}
 _SIDES = (32, 16384)  # pixels
-_SCENES = 4
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ def export_model(
             parity = compare(
                 exported,
                 model,
-                _scenes(fixed, graph.sides) if images is None else map(to_image_tensor, images),
+                synthetic_scenes(graph.sides, fixed) if images is None else map(to_image_tensor, images),
                 floor=FLOORS[precision],
                 source="synthetic scenes" if images is None else "given images",
                 most=fixed,
@@ -201,13 +197,3 @@ def _move(written: Path, path: Path) -> None:
         path.unlink(missing_ok=True)
         shutil.move(written.with_suffix(".bin"), path.with_suffix(".bin"))
     os.replace(written, path)  # noqa: PTH105 - Path.replace reads like str.replace here
-
-
-def _scenes(size: Size | None, sides: tuple[SideRange, SideRange]) -> Iterator[Tensor]:
-    """Yield synthetic images: of the size of the graph, or of different sizes that it takes."""
-    for number in range(_SCENES):
-        height, width = size or (
-            min(max(side.least, base) + step * number, side.most or _SIDES[1])
-            for side, base, step in zip(sides, (192, 256), (21, 37), strict=True)
-        )
-        yield Town(_SCENES, (height, width), seed=1)[number].image

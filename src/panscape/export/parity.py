@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from panscape.datasets.town import Town
 from panscape.geometry import Size
 from panscape.metrics import PanopticQuality
 from panscape.metrics.matching import match_segments
 from panscape.models import PanopticModel
 from panscape.models.prediction import run_network
 from panscape.panoptic import PanopticMap
+from panscape.zoo.exported import SideRange
+
+_SCENES = 8
+_LARGEST_SIDE = 16384  # pixels
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,21 @@ def compare(
         pixels += map_of_theirs.ids.numel()
     pq = quality.compute().all.pq
     return ParityReport(number, source, outputs, equal / max(pixels, 1), 1.0 if math.isnan(pq) else pq, floor)
+
+
+def synthetic_scenes(sides: tuple[SideRange, SideRange], size: Size | None = None) -> Iterator[Tensor]:
+    """Yield eight synthetic images, uint8 [3, H, W]: of one size, or of different ones.
+
+    Args:
+        sides: range of the heights and widths that a graph takes.
+        size: height and width of all of them; None for different ones.
+    """
+    for number in range(_SCENES):
+        height, width = size or (
+            min(max(side.least, base) + step * number, side.most or _LARGEST_SIDE)
+            for side, base, step in zip(sides, (256, 384), (11, 23), strict=True)
+        )
+        yield Town(_SCENES, (height, width), seed=1)[number].image
 
 
 def _larger(known: OutputDifference | None, ours: Tensor, theirs: Tensor) -> OutputDifference:

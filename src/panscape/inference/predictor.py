@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,6 +19,7 @@ from panscape.inference.device import choose_device
 from panscape.labels import LabelSpace
 from panscape.memory import explain_out_of_memory
 from panscape.models import PanopticModel
+from panscape.models.digest import network_digest
 from panscape.models.prediction import run_network
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision, autocast, require_precision
@@ -90,9 +89,10 @@ class Predictor:
     def options(self) -> dict[str, Any]:
         """What determines the maps of an image, by name, as plain JSON values; weights as a digest."""
         return {
-            "model": _digest(self.model),
+            "model": network_digest(self.model),
             "decode": to_plain(self.model.decoding),
             "precision": self.precision,
+            "runtime": self.model.runtime,
             "max_size": self.longest_side,
             "panscape": version("panscape"),
         }
@@ -175,21 +175,6 @@ def largest_categories(result: PanopticMap, labels: LabelSpace) -> list[int]:
     areas = torch.zeros(len(labels), dtype=torch.int64).index_add_(0, result.category, result.areas()).tolist()
     shown = [category for category, area in enumerate(areas) if area > 0]
     return sorted(shown, key=lambda category: (not labels[category].is_thing, -areas[category]))
-
-
-def _digest(model: PanopticModel) -> str:
-    """Return a digest of the network's options, weights and constants."""
-    spec = model.spec
-    options = None if spec is None else [spec.name, to_plain(spec.options, "options", _part)]
-    digest = hashlib.sha256(json.dumps([type(model).__name__, model.extra_repr(), options]).encode())
-    for name, tensor in {**dict(model.named_buffers()), **model.state_dict()}.items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
-
-
-def _part(part: Any) -> dict[str, str]:
-    return {"part": type(part).__name__}
 
 
 def _resize(image: Tensor, size: Size) -> Tensor:

@@ -91,6 +91,8 @@ class PanopticModel(nn.Module, Saving, ABC):
         provenance: name or path of the loaded weights, with their data, licence and source; maps have it.
         exported_file: the file whose graph is the forward pass of an exported model, which has no weights and runs on
             the CPU; None for all other models.
+        runtime: what runs the forward pass in inference: "torch", or the name, version and precision of another
+            runtime, see :func:`panscape.export.on_runtime`.
     """
 
     mean: Tensor
@@ -122,6 +124,7 @@ class PanopticModel(nn.Module, Saving, ABC):
         self.card = {}
         self.provenance = None
         self.exported_file: Path | None = None
+        self.runtime = "torch"
         self.register_buffer("mean", torch.zeros(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.ones(3, 1, 1), persistent=False)
         self.set_input_normalization(normalization)

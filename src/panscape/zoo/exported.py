@@ -131,12 +131,7 @@ class _RunsGraph(PanopticModel):
         if torch.is_autocast_enabled("cpu"):
             raise self._refusal("precision fp32", f"its precision {self._exported.precision} is that of the file")
         batch = self._fitted(images.detach().float()).contiguous()
-        graph = self._exported.graph
-        runs = [[torch.from_numpy(x) for x in graph.run(batch[i : i + 1].numpy())] for i in range(len(batch))]
-        outputs = (parts[0] if len(runs) == 1 else torch.cat(parts) for parts in zip(*runs, strict=True))
-        found = dict(zip(graph.outputs, outputs, strict=True))
-        kind = outputs_type(type(self))
-        return kind(**{name: found.get(name) for name in kind._fields})  # type: ignore[attr-defined]
+        return run_graph(self._exported.graph, batch, outputs_type(type(self)))
 
     def _fitted(self, images: Tensor) -> Tensor:
         """Return images of the size of the graph, padded with the mean colour like those of other networks."""
@@ -217,6 +212,20 @@ class _RunsGraph(PanopticModel):
         """Those fields of the outputs that the graph has, in their order."""
         known = set(self._exported.graph.outputs)
         return tuple(name for name in outputs_type(type(self))._fields if name in known)  # type: ignore[attr-defined]
+
+
+def run_graph(graph: Graph, batch: Tensor, kind: type[tuple[Any, ...]]) -> Any:
+    """Run a graph on a batch, one image after the other.
+
+    Args:
+        graph: compiled.
+        batch: float32 [B, 3, H, W] in 0..1 on the CPU, contiguous.
+        kind: type of the outputs, a NamedTuple; fields that the graph has not are None.
+    """
+    runs = [[torch.from_numpy(x) for x in graph.run(batch[i : i + 1].numpy())] for i in range(len(batch))]
+    outputs = (parts[0] if len(runs) == 1 else torch.cat(parts) for parts in zip(*runs, strict=True))
+    found = dict(zip(graph.outputs, outputs, strict=True))
+    return kind(**{name: found.get(name) for name in kind._fields})  # type: ignore[attr-defined]
 
 
 def outputs_type(kind: type[nn.Module]) -> type[tuple[Any, ...]]:

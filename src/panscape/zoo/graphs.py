@@ -21,6 +21,7 @@ Array = NDArray[Any]
 METADATA_KEY = "panscape"
 """Name of the description, a JSON object, in the metadata of a graph."""
 _OPENVINO_PRECISIONS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16"}
+_TINY = 128 * 128  # pixels; images of fewer start a program, and others follow
 _REMEDY = "export the model again, or copy the file again"
 
 
@@ -42,18 +43,20 @@ class Graph(Protocol):
         """Map images, float32 [1, 3, H, W] in 0..1, to the outputs, in their order; several threads may call it."""
 
 
-def open_graph(path: Path) -> Graph:
+def open_graph(path: Path, runtime: str | None = None) -> Graph:
     """Open a graph; it is compiled later.
 
     Args:
         path: ends in ``.onnx`` or ``.xml``.
+        runtime: "onnx" or "openvino", which runs both formats but reads the metadata of its own only; None for that of
+            the format.
 
     Raises:
         MissingExtraError: the runtime is not installed.
         UnreadableFileError: the file is missing or damaged.
     """
     require_file(path)
-    return OnnxGraph(path) if path.suffix == ".onnx" else OpenVinoGraph(path)
+    return OnnxGraph(path) if path.suffix == ".onnx" and runtime != "openvino" else OpenVinoGraph(path)
 
 
 class OnnxGraph:
@@ -83,14 +86,18 @@ class OnnxGraph:
 
 
 class OpenVinoGraph:
-    """OpenVINO's IR, ``.xml`` with its weights in ``.bin`` beside it; see :class:`Graph`."""
+    """A graph in OpenVINO: its IR, ``.xml`` with its weights in ``.bin``, or an ONNX file; see :class:`Graph`.
+
+    A graph for images of any size is compiled for the size of the first one that is not tiny, for which it is faster,
+    and once more for all sizes when another one comes.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
             import openvino
         except ImportError as error:
             raise MissingExtraError("openvino", "openvino", f"running {path.name}") from error
-        if not path.with_suffix(".bin").is_file():
+        if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
             raise UnreadableFileError(path, f"its weights {path.with_suffix('.bin').name} are not beside it; copy both")
         self._core = openvino.Core()
         try:
@@ -100,26 +107,43 @@ class OpenVinoGraph:
         info = self._model.get_rt_info()
         self.metadata: dict[str, str] = {METADATA_KEY: str(info[METADATA_KEY].value)} if METADATA_KEY in info else {}
         self.outputs = tuple(output.any_name for output in self._model.outputs)
-        self._compiled: Any = None
+        self._options: dict[str, Any] = {}
+        self._fixed: tuple[tuple[int, ...], Any] | None = None  # size of the first image, and the graph for it
+        self._any_size: Any = None
+        self._lock = threading.Lock()
         self._requests = threading.local()  # an inference request is for one thread at a time
 
     def compile(self, precision: str) -> None:
         """See :meth:`Graph.compile`; without a precision, OpenVINO would choose one by the processor."""
-        options = {
+        self._options = {
             "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
         }
-        self._compiled = self._core.compile_model(self._model, "CPU", options)
 
     def run(self, images: Array) -> list[Array]:
         """See :meth:`Graph.run`."""
-        request = getattr(self._requests, "request", None)
+        compiled = self._compiled_for(images.shape)
+        known: dict[int, Any] = self._requests.__dict__.setdefault("by_graph", {})
+        request = known.get(id(compiled))
         if request is None:
-            request = self._requests.request = self._compiled.create_infer_request()
+            request = known[id(compiled)] = compiled.create_infer_request()
         request.infer([images], share_inputs=True)
         # Copies, as the next run writes into the same memory.
         return [np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs))]
+
+    def _compiled_for(self, shape: tuple[int, ...]) -> Any:
+        with self._lock:
+            if self._fixed is None and shape[-2] * shape[-1] >= _TINY:
+                model = self._model.clone()
+                if model.is_dynamic():
+                    model.reshape(list(shape))
+                self._fixed = shape, self._core.compile_model(model, "CPU", self._options)
+            if self._fixed is not None and self._fixed[0] == shape:
+                return self._fixed[1]
+            if self._any_size is None:
+                self._any_size = self._core.compile_model(self._model, "CPU", self._options)
+            return self._any_size
 
 
 def require_runtime(target: str) -> None:
