@@ -6,12 +6,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -217,7 +217,7 @@ class OutputFolder:
     ) -> None:
         """Record the results of a source; ``result`` is None if they are not complete."""
         maps = list(maps)
-        fields = {} if result is None else asdict(result)
+        fields = {} if result is None else msgspec.to_builtins(result)
         for key in ("overlay", "map"):
             if fields.get(key):
                 fields[key] = self._relative(fields[key])

@@ -8,9 +8,11 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import msgspec
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import UnwritableFileError
@@ -129,7 +131,7 @@ class ResultLog:
     def add(self, result: LoggedResult, options: Mapping[str, Any]) -> None:
         """Record results with the options of their digest, as plain JSON values; may be called in any thread."""
         lines = [] if result.options in self._options else [{"digest": result.options, "made_with": options}]
-        self._append(*lines, asdict(result))
+        self._append(*lines, msgspec.to_builtins(result))
 
     def remove(self, name: str) -> None:
         """Record that the results of this name are about to be replaced; may be called in any thread."""
@@ -158,7 +160,7 @@ class ResultLog:
         lines: list[dict[str, Any]] = [
             {"digest": digest, "made_with": options} for digest, options in self._options.items() if digest in used
         ]
-        lines += [asdict(result) for result in self.results]
+        lines += [msgspec.to_builtins(result) for result in self.results]
         with atomic_write(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from panscape.inference.sources import SourceFile
 
@@ -77,7 +79,7 @@ class FileResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a line of JSON; times as ``read_ms`` and so on."""
-        plain = asdict(self)
+        plain: dict[str, Any] = msgspec.to_builtins(self)
         times = plain.pop("times")
         return plain | {f"{stage}_ms": round(spent, 3) for stage, spent in times.items()}
 
@@ -116,7 +118,7 @@ class FileError:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a line of JSON."""
-        return asdict(self)
+        return dict(msgspec.to_builtins(self))
 
 
 class ProgressCallback(Protocol):

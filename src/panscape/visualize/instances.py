@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.ops.jit import jit
 from panscape.visualize.oklab import Colors, from_oklab, to_oklab
 from panscape.visualize.palette import Palette, category_colors
 
@@ -104,22 +105,36 @@ def _neighbours(result: PanopticMap, category: NDArray[np.int64]) -> dict[int, l
     ids = result.ids.cpu().numpy()[rows // 2 :: rows, columns // 2 :: columns]
     ids = np.ascontiguousarray(ids)  # one pass over the strided map
     group = np.concatenate([[-1], category])
-    count = len(group)
-    pairs: list[NDArray[np.int64]] = []
-    for step in range(1, _NEAR + 1):
-        for a, b in (
-            (ids[step:], ids[:-step]),
-            (ids[:, step:], ids[:, :-step]),
-            (ids[step:, step:], ids[:-step, :-step]),
-            (ids[step:, :-step], ids[:-step, step:]),
-        ):
-            at = np.nonzero(a != b)  # few pixels: all further steps are cheap
-            a, b = a[at].astype(np.int64), b[at].astype(np.int64)
-            same = group[a] == group[b]
-            pairs.append(np.unique(a[same] * count + b[same]))
     found: defaultdict[int, list[int]] = defaultdict(list)
-    for code in np.unique(np.concatenate(pairs)).tolist():
-        a, b = code // count - 1, code % count - 1
-        found[a].append(b)
-        found[b].append(a)
+    for a, b in np.unique(_near_pairs(ids, group, _NEAR), axis=0).tolist():
+        found[a - 1].append(b - 1)
+        found[b - 1].append(a - 1)
     return found
+
+
+@jit
+def _near_pairs(ids: NDArray[np.int32], group: NDArray[np.int64], reach: int) -> NDArray[np.int64]:
+    """Return pairs [P, 2] of ids of one group that are at most ``reach`` pixels apart, along axes or diagonals.
+
+    The smaller one is first; pairs may repeat. ``group`` is that of each id, [S + 1].
+    """
+    height, width = ids.shape
+    pairs = np.empty((256, 2), np.int64)
+    count = 0
+    for y in range(height):
+        for down in range(min(reach + 1, height - y)):
+            for across in range(1, min(reach + 1, width)) if down == 0 else range(-down, down + 1, down):
+                for x in range(max(0, -across), min(width, width - across)):
+                    one, other = ids[y, x], ids[y + down, x + across]
+                    if one == other or group[one] != group[other]:
+                        continue
+                    low, high = min(one, other), max(one, other)
+                    if count and pairs[count - 1, 0] == low and pairs[count - 1, 1] == high:
+                        continue  # most borders are long
+                    if count == len(pairs):
+                        grown = np.empty((2 * count, 2), np.int64)
+                        grown[:count] = pairs
+                        pairs = grown
+                    pairs[count] = low, high
+                    count += 1
+    return pairs[:count]

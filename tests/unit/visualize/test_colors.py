@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.visualize import category_colors, draw_segments, segment_colors
+from panscape.visualize import category_colors, draw_segments, instances, segment_colors
 from panscape.visualize.oklab import VISIONS, to_oklab
 
 THING_COLORS = [(220, 20, 60), (0, 0, 142), (0, 60, 100), (255, 0, 0), (119, 11, 32), (0, 80, 100), (220, 220, 0)]
@@ -205,3 +205,22 @@ class TestSegments:
     def test_a_map_of_another_label_space_is_refused(self):
         with pytest.raises(InvalidArgumentError, match=r"categories of 'shapes', 0\.\.3, got 4"):
             draw_segments(a_map("A", {"A": 4}), SHAPES)
+
+
+def test_neighbours_are_the_pairs_of_a_category_within_three_pixels():
+    generator = np.random.default_rng(0)
+    ids = np.repeat(np.repeat(generator.integers(0, 9, (20, 30)), 3, 0), 2, 1).astype(np.int32)
+    category = np.array([0, 0, 1, 1, 2, 0, 1, 0])
+    result = PanopticMap(torch.from_numpy(ids), torch.from_numpy(category))
+    expected = set()
+    for y, x in np.ndindex(ids.shape):
+        for step_y, step_x in ((0, 1), (1, 0), (1, 1), (1, -1)):
+            for step in (1, 2, 3):
+                to = (y + step * step_y, x + step * step_x)
+                if to[0] < ids.shape[0] and 0 <= to[1] < ids.shape[1]:
+                    a, b = ids[y, x], ids[to]
+                    if a != b and 0 not in (a, b) and category[a - 1] == category[b - 1]:
+                        expected |= {(a - 1, b - 1), (b - 1, a - 1)}
+    found = instances._neighbours(result, category)
+    assert {(a, b) for a, others in found.items() for b in others} == expected
+    assert len(expected) == 18
