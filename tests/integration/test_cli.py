@@ -227,7 +227,10 @@ class TestPredict:
                 ["predict", "a.jpg", "--max-size", "wide"],
                 "expected a whole number for --max-size, got 'wide'; see panscape ",
             ),
-            (["predict", "a.jpg", "--precision", "half"], "expected --precision as one of 'fp32', 'bf16', 'fp16', got"),
+            (
+                ["predict", "a.jpg", "--precision", "half"],
+                "expected --precision as one of 'auto', 'fp32', 'bf16', 'fp16', got",
+            ),
             (["models", "--jsn"], "unknown option --jsn; did you mean --json?"),
             (["weights", "convrt"], "unexpected argument convrt; expected one of fetch, verify, remove, convert, show"),
             (["--jsn"], "unknown option --jsn; expected one of predict, demo, evaluate, tune, train, "),
