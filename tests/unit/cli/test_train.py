@@ -197,10 +197,19 @@ def test_wrong_options_of_relations_say_what_was_meant(recipe, arguments, said, 
     assert said in capsys.readouterr().err
 
 
+def structure(value):
+    """Return the types that options are made from; recipes of one structure have the same options."""
+    if is_dataclass(value):
+        return type(value), *(structure(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, tuple):
+        return type(value), *map(structure, value)
+    return type(value)
+
+
 def test_nothing_given_is_the_recipe_itself():
-    for name in list_recipes():
-        if name != "from_folder":
-            assert parse_training([name, "--out", "o"]).recipe == get_recipe(name)
+    recipes = [get_recipe(name) for name in list_recipes() if name != "from_folder"]
+    for recipe in {structure(recipe): recipe for recipe in recipes}.values():  # parsing takes long
+        assert parse_training([recipe.name, "--out", "o"]).recipe == recipe
 
 
 @pytest.mark.parametrize(
