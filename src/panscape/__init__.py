@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from panscape import benchmark as benchmark
     from panscape import datasets as datasets
     from panscape import errors as errors
     from panscape import evaluation as evaluation
@@ -76,6 +77,7 @@ _HOME = {
     "train": "workflows",
 }
 _PACKAGES = (
+    "benchmark",
     "datasets",
     "errors",
     "evaluation",

@@ -65,6 +65,8 @@ def probe(folder: Path, statement: str, imported: tuple[str, ...] = TORCH) -> st
         ("import panscape.cli; sys.exit(panscape.cli.main(['evaluate', '--predictions', 'a', '--limit', '2']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['tune', '--help']))", 0),
         ("import panscape.cli; sys.exit(panscape.cli.main(['tune', 'street', '--decode.top-k', '3']))", 2),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['benchmark', '--help']))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['benchmark', 'street', '--size', '3']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['train', '--help']))", 0),
         ("import panscape.cli; sys.exit(panscape.cli.main(['train', 'twon', '--out', 'x']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['train', 'missing.py', '--out', 'x']))", 2),

@@ -27,6 +27,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 from panscape import __version__
 from panscape.cli import data_arguments, decode_arguments
+from panscape.cli.benchmark import Benchmark
 from panscape.cli.evaluate import Evaluate
 from panscape.cli.export import Export
 from panscape.cli.habits import command_hint
@@ -163,6 +164,7 @@ _Command = (
     | Annotated[Demo, subcommand("demo")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Tune, subcommand("tune")]
+    | Annotated[Benchmark, subcommand("benchmark")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Recipes, subcommand("recipes")]
@@ -175,6 +177,7 @@ _COMMANDS: dict[str, type[Any]] = {
     "demo": Demo,
     "evaluate": Evaluate,
     "tune": Tune,
+    "benchmark": Benchmark,
     "train": Train,
     "export": Export,
     "recipes": Recipes,

@@ -14,7 +14,7 @@ from panscape import load
 from panscape.cli.decode_arguments import apply_arguments
 from panscape.cli.options import require_writable
 from panscape.cli.printing import fitted, print_json, say
-from panscape.cli.runtime import on_runtime_of
+from panscape.runtime_options import on_runtime_of
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import SkippedSample, load_sample
 from panscape.datasets.relabeled import relabeled

@@ -61,6 +61,17 @@ _HABITS: dict[str, dict[str, str]] = {
         "num-workers": "--workers",
     },
     "tune": {"weights checkpoint ckpt model model-path": _MODEL},
+    "benchmark": {
+        "weights checkpoint ckpt model model-path": _MODEL,
+        "imgsz img-size image-size input-size resolution": "--size HEIGHTxWIDTH",
+        "source data dataset data-dir input": "--images",
+        "batch bs": "--batch-size",
+        "iters iterations repeat repeats runs num-runs": "--rounds",
+        "num-threads": "--threads",
+        "channels-last": "--memory-format channels-last",
+        "half": "--precision bf16, or fp16 on CUDA",
+        "num-images": "--limit",
+    },
     # of all of these commands
     "": {
         "output output-dir outdir save-dir work-dir logdir log-dir project": "--out",

@@ -37,6 +37,10 @@ _SENTENCES = (
     (r"invalid choice ('.*') for argument '(.*)'\. Expected one of \((.*)\)", r"expected \2 as one of \3, got \1"),
     (r"missing value for argument '(.*)'\. Expected 1 values", r"expected a value after \1, got none"),
     (r"missing value for argument '(.*)'\. Expected (\d+) values", r"expected \2 values after \1, got fewer"),
+    (
+        r"error parsing (\S+): Could not find valid parse for arguments: \[(.*)\]",
+        r"expected valid values for \1, got \2",
+    ),
     (r"error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", r"expected a whole number for \1, got \2"),
     (r"error parsing (\S+): could not convert string to float: (.*)", r"expected a number for \1, got \2"),
     (

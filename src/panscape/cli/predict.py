@@ -15,7 +15,7 @@ from panscape.cli.decode_arguments import Decode
 from panscape.cli.default_model import BUNDLED, default_model
 from panscape.cli.parser import RARE
 from panscape.cli.printing import say
-from panscape.cli.runtime import on_runtime_of
+from panscape.runtime_options import on_runtime_of
 from panscape.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from panscape import load, zoo
 from panscape.cli.decode_arguments import parse_grid
 from panscape.cli.options import require_writable
 from panscape.cli.printing import fitted, print_json, say
-from panscape.cli.runtime import on_runtime_of
+from panscape.runtime_options import on_runtime_of
 from panscape.datasets.load import SkippedSample
 from panscape.datasets.relabeled import relabeled
 from panscape.errors import InvalidArgumentError

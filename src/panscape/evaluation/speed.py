@@ -16,11 +16,10 @@ from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.evaluation.evaluate_model import autocast_of
 from panscape.metrics.tables import format_table
 from panscape.models.base import PanopticModel, in_eval_mode
-from panscape.models.prediction import run_network
+from panscape.models.prediction import NETWORK, POST_PROCESS, PREPROCESS, predict_timed
 from panscape.precision import Precision, require_precision
 from panscape.spread import evenly_spread
-
-NETWORK, POST_PROCESSING = "network", "post-processing"
+from panscape.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ class SpeedReport:
         }
 
     def _parts(self) -> dict[str, tuple[float, ...]]:
-        return {NETWORK: self.network, POST_PROCESSING: self.post_processing, "both": self.total}
+        return {"network": self.network, "post-processing": self.post_processing, "both": self.total}
 
 
 def _per_second(seconds: tuple[float, ...]) -> float:
@@ -156,16 +155,7 @@ def _timed(
 ) -> tuple[float, float]:
     """Return the seconds of network and post-processing for one image, uint8 [3, H, W] on the device."""
     geometry = model.geometry((image.shape[1], image.shape[2]))
-    _wait(image.device)
-    started = clock()
-    _, outputs = run_network(model, [image], [geometry], image.device, precision=autocast_of(model, None, precision))
-    _wait(image.device)
-    forwarded = clock()
-    model.postprocess(outputs, [geometry])
-    _wait(image.device)
-    return forwarded - started, clock() - forwarded
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    watch = Stopwatch(image.device, clock)
+    autocast = autocast_of(model, None, precision)
+    predict_timed(model, [image], [geometry], image.device, watch, precision=autocast)
+    return watch.elapsed[PREPROCESS] + watch.elapsed[NETWORK], watch.elapsed[POST_PROCESS]

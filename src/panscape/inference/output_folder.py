@@ -261,9 +261,9 @@ class OutputFolder:
         writer.close()
         self._is_described = True
 
-    def overlay(self, image: Tensor, result: PanopticMap) -> Tensor:
-        """Draw a map over its image with the folder's options, without a legend."""
-        return self._style(image, result, self.labels)
+    def overlay(self, image: Tensor, result: PanopticMap, *, legend: bool = False) -> Tensor:
+        """Draw a map over its image with the folder's options."""
+        return self._style(image, result, self.labels, legend=legend)
 
     def write_map(self, name: str, result: PanopticMap) -> WrittenMap:
         """Write a map."""
@@ -274,7 +274,11 @@ class OutputFolder:
 
     def write_overlay(self, name: str, image: Tensor, result: PanopticMap) -> Path:
         """Draw a map over its image and write the overlay."""
-        return self._save(name, self._style(image, result, self.labels, legend=self._legend))
+        return self.save_overlay(name, self.overlay(image, result, legend=self._legend))
+
+    def save_overlay(self, name: str, overlay: Tensor) -> Path:
+        """Write an overlay."""
+        return self._save(name, overlay)
 
     def write_panels(self, name: str, image: Tensor, result: PanopticMap, panels: dict[str, Tensor]) -> Path:
         """Write image, outputs, map and overlay as one sheet."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -20,10 +20,11 @@ from panscape.labels import LabelSpace
 from panscape.memory import explain_out_of_memory
 from panscape.models import PanopticModel
 from panscape.models.digest import network_digest
-from panscape.models.prediction import run_network
+from panscape.models.prediction import NETWORK, POST_PROCESS, PREPROCESS, TimedPrediction, predict_timed
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision, autocast, require_precision
 from panscape.serialization import to_plain
+from panscape.stopwatch import Stopwatch
 
 _CATEGORIES_SHOWN = 2  # in visualisations of features
 
@@ -37,7 +38,7 @@ class Prediction:
         outputs: the outputs of the network, a batch of one, on its device.
         images: the network input, float [1, 3, H, W], on its device.
         geometry: sizes of the image.
-        network_ms: time of the forward pass, milliseconds.
+        network_ms: time of preprocessing and the forward pass, milliseconds.
         postprocess_ms: time of post-processing, milliseconds.
     """
 
@@ -124,19 +125,44 @@ class Predictor:
         return self._predict(image, self.model.geometry(Size(*image.shape[-2:]), self.longest_side), scored)
 
     @torch.inference_mode()
-    def _predict(self, image: Tensor, geometry: ImageGeometry, scored: bool = False) -> Prediction:
-        started = perf_counter()
-        with self._enough_memory(geometry.size):
-            batch, outputs = run_network(
-                self.model, [image], [geometry], self.device, precision=self._autocast(), layout=self._layout
+    def predict_batch(
+        self, images: Sequence[Tensor], watch: Stopwatch, geometries: Sequence[ImageGeometry] = (), scored: bool = False
+    ) -> TimedPrediction:
+        """Predict images of one inference size in one forward pass, and measure the stages.
+
+        Args:
+            images: uint8 [3, H, W], red, green, blue.
+            watch: receives the stages of :func:`panscape.models.prediction.predict_timed`.
+            geometries: sizes of each image; by default those of the model and ``longest_side``.
+            scored: see :meth:`predict`.
+
+        Returns:
+            The maps, on the CPU, with input and outputs of the network on its device.
+
+        Raises:
+            InvalidArgumentError: the device is out of memory.
+        """
+        geometries = geometries or [self.model.geometry(Size(*i.shape[-2:]), self.longest_side) for i in images]
+        with self._enough_memory(geometries[0].size):
+            found = predict_timed(
+                self.model,
+                images,
+                geometries,
+                self.device,
+                watch,
+                precision=self._autocast(),
+                layout=self._layout,
+                scored=scored,
+                map_device=torch.device("cpu"),
             )
-            self._wait()
-            forwarded = perf_counter()
-            result = self.model.postprocess(outputs, [geometry], scored=scored)[0].to("cpu")
-            result = result.with_provenance(self.model.provenance)
-        finished = perf_counter()
-        network_ms, postprocess_ms = 1000 * (forwarded - started), 1000 * (finished - forwarded)
-        return Prediction(result, outputs, batch, geometry, network_ms, postprocess_ms)
+        return found._replace(maps=[each.with_provenance(self.model.provenance) for each in found.maps])
+
+    def _predict(self, image: Tensor, geometry: ImageGeometry, scored: bool = False) -> Prediction:
+        watch = Stopwatch(self.device)
+        batch, outputs, (result,) = self.predict_batch([image], watch, [geometry], scored)
+        times = {stage: 1000 * seconds for stage, seconds in watch.elapsed.items()}
+        network_ms = times[PREPROCESS] + times[NETWORK]
+        return Prediction(result, outputs, batch, geometry, network_ms, times[POST_PROCESS])
 
     @torch.inference_mode()
     def visualize(self, prediction: Prediction) -> dict[str, Tensor]:
@@ -164,10 +190,6 @@ class Predictor:
             self.device,
             "give a smaller longest side, or another device",
         )
-
-    def _wait(self) -> None:
-        if self.device.type != "cpu":
-            torch.accelerator.synchronize(self.device)
 
 
 def largest_categories(result: PanopticMap, labels: LabelSpace) -> list[int]:

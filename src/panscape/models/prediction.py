@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,14 @@ from torch import Tensor, nn
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, Size
 from panscape.images import resize_images
+from panscape.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from panscape.models.base import PanopticModel
+    from panscape.panoptic import PanopticMap
+
+PREPROCESS, NETWORK, POST_PROCESS = "preprocess", "network", "postprocess"
+"""The stages of :func:`predict_timed`."""
 
 
 class ImageBatch(NamedTuple):
@@ -94,7 +102,7 @@ def run_network(
 ) -> NetworkResult:
     """Resize images of one inference size, move them to the device and run the network on them.
 
-    All predictions of this package run the network by this function; what follows is post-processing.
+    All predictions of this package run the network by this function or :func:`predict_timed`.
 
     Args:
         network: in eval mode.
@@ -104,11 +112,75 @@ def run_network(
         precision: context of the forward pass, see :func:`panscape.precision.autocast`; None for none.
         layout: memory format of the network's input.
     """
+    batch = network_input(images, geometries, device, layout)
+    with precision or nullcontext():
+        return NetworkResult(batch, network(batch))
+
+
+def network_input(
+    images: Sequence[Tensor],
+    geometries: Sequence[ImageGeometry],
+    device: torch.device,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """Return images as the input of a network before padding, float [B, 3, h, w] in 0..1; see :func:`run_network`."""
     inputs = [
         resize_images(image[None].to(device).float() / 255, geometry.inference_size)
         for image, geometry in zip(images, geometries, strict=True)
     ]
     batch = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
-    batch = batch.contiguous(memory_format=layout)
+    return batch.contiguous(memory_format=layout)
+
+
+class TimedPrediction(NamedTuple):
+    """Maps with what they were decoded from.
+
+    Attributes:
+        images: the network's input before padding, float [B, 3, h, w] in 0..1.
+        outputs: the outputs of the network.
+        maps: one map per image.
+    """
+
+    images: Tensor
+    outputs: Any
+    maps: list[PanopticMap]
+
+
+def predict_timed(
+    model: PanopticModel,
+    images: Sequence[Tensor],
+    geometries: Sequence[ImageGeometry],
+    device: torch.device,
+    watch: Stopwatch,
+    *,
+    precision: AbstractContextManager[Any] | None = None,
+    layout: torch.memory_format = torch.contiguous_format,
+    scored: bool = False,
+    map_device: torch.device | None = None,
+) -> TimedPrediction:
+    """Predict images of one inference size, and measure the stages.
+
+    Preprocessing is resizing, the conversion to floats and the transfer to the device. The network includes its own
+    normalisation and padding. Post-processing lasts from the outputs to maps on ``map_device``.
+
+    Args:
+        model: in eval mode.
+        images: as for :func:`run_network`, like the following arguments.
+        geometries: see there.
+        device: see there.
+        watch: receives the stages :data:`PREPROCESS`, :data:`NETWORK` and :data:`POST_PROCESS`.
+        precision: see there.
+        layout: see there.
+        scored: as for :meth:`PanopticModel.postprocess`.
+        map_device: device of the maps; by default that of the outputs.
+    """
+    batch = network_input(images, geometries, device, layout)
+    watch.lap(PREPROCESS)
     with precision or nullcontext():
-        return NetworkResult(batch, network(batch))
+        outputs = model(batch)
+    watch.lap(NETWORK)
+    maps = model.postprocess(outputs, geometries, scored=scored)
+    if map_device is not None:
+        maps = [found.to(map_device) for found in maps]
+    watch.lap(POST_PROCESS)
+    return TimedPrediction(batch, outputs, maps)

@@ -25,6 +25,8 @@ from panscape.cli.habits import _HABITS
         ("predict --source a.jpg --weights b", "unknown option --source --weights; use the files and folders as"),
         ("evaluate --model my_run", "unknown option --model; use the model as the first argument: panscape evaluate"),
         ("tune --gpu", "unknown option --gpu; use --device cuda"),
+        ("benchmark street --channels-last", "unknown option --channels-last; use --memory-format channels-last"),
+        ("benchmark --weights street", "use the model as the first argument: panscape benchmark MODEL"),
         ("models --gpu", "unknown option --gpu; see panscape models --help"),
         ("val my_run", "unknown command 'val'; use panscape evaluate"),
         ("weights --epochs 3", "expected one of"),

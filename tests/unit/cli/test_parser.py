@@ -104,7 +104,7 @@ def test_an_error_is_one_sentence(
         assert capsys.readouterr() == ("", "")
 
 
-COMMANDS = ["predict", "demo", "evaluate", "tune", "train", "recipes", "models", "weights"]
+COMMANDS = ["predict", "demo", "evaluate", "tune", "benchmark", "train", "recipes", "models", "weights"]
 
 
 @pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["weights", "convert"], ["weights", "show"]])

@@ -152,7 +152,7 @@ def _config(network_class: Any, files: NetworkFiles) -> Any:
             "load the network once with transformers, and save it with save_pretrained"
         )
     try:
-        with _quiet():
+        with quiet_transformers():
             config = network_class.config_class.from_dict(content)
     except _REFUSALS as error:
         raise UnreadableFileError(
@@ -249,7 +249,7 @@ def _task_tokens(files: NetworkFiles, config: Any) -> list[int]:
 def _with_weights(network_class: Any, config: Any, files: NetworkFiles) -> nn.Module:
     tensors = files.read_weights()
     try:
-        with _quiet(), parameters_at_most(100 + 4 * len(tensors)):
+        with quiet_transformers(), parameters_at_most(100 + 4 * len(tensors)):
             _require_size(network_class, config, tensors)
             network, report = network_class.from_pretrained(
                 None,
@@ -318,7 +318,7 @@ def _fix_attention_masks(network: nn.Module, files: NetworkFiles) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Drop progress bars and reports of transformers; errors have what matters."""
     from transformers.utils import logging as messages_of_transformers
 
