@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from reporting import machine, table
+from reporting import table
 
 import panscape
 from panscape import zoo
+from panscape.benchmark.machine import describe_machine
 from panscape.evaluation.evaluate_model import evaluate
 from panscape.inference.predictor import Predictor
 from panscape.metrics import EvaluationReport, SemanticIoUReport
@@ -91,7 +92,7 @@ def card_of(
         "commands": [*before, command, *after],
         "steps": record["recipe"]["steps"] + steps_before,
         "hours": round(_hours(run, record) + hours_before, 2),
-        "hardware": machine().split(",")[0] + ", one thread, beside other work",
+        "hardware": describe_machine().processor + ", one thread, beside other work",
         "parameters": sum(p.numel() for p in model.parameters()),
         "size of val images": " to ".join(f"{h}x{w}" for h, w in dict.fromkeys((sizes[0], sizes[-1]))),
         "ms an image": _milliseconds(model, [val[i].image for i in range(min(12, len(val)))]),

@@ -246,8 +246,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Train the missing runs, and print the tables after each one."""
+def main(arguments: Sequence[str] | None = None) -> bool:
+    """Train the missing runs, and print the tables after each one; return whether all are done."""
     args = parsed(arguments)
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
@@ -264,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             pass  # the checkpoint is written
     done = sum(len(found) for found in results.values())
     print(f"{done} of {len(runs)} runs are done" + ("" if done == len(runs) else "; repeat the command to resume"))
+    return done == len(runs)
 
 
 def _show(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import platform
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -11,20 +10,12 @@ from pathlib import Path
 
 import torch
 
+from panscape.benchmark.machine import describe_machine
+
 
 def machine() -> str:
-    """Return CPU, threads, GPU and versions in one line."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        if cpuinfo.is_file()
-        else []
-    )
-    processor = names[0] if names else platform.processor() or platform.machine()
-    parts = [f"{processor}, {torch.get_num_threads()} thread(s)"]
-    if torch.cuda.is_available():
-        parts.append(torch.cuda.get_device_name())
-    return ", ".join([*parts, f"Python {platform.python_version()}", f"torch {torch.__version__}"])
+    """Return processor, GPU, threads and versions in one line."""
+    return f"{describe_machine()}, {torch.get_num_threads()} thread(s)"
 
 
 def cpu_milliseconds(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:

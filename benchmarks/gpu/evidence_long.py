@@ -31,8 +31,12 @@ def main() -> None:
         size += ["--workers", "0", "--rows", *list(evidence.EVIDENCE[args.table].names)[::4]]
     seeds = [str(seed) for seed in args.seeds]
     places = ["--work", str(args.work), "--out", str(args.out / f"evidence_{args.table}.md"), "--device", args.device]
-    evidence.main(["--table", args.table, *places, *size, *start, "--seeds", *seeds, "--minutes", str(args.minutes)])
+    is_done = evidence.main(
+        ["--table", args.table, *places, *size, *start, "--seeds", *seeds, "--minutes", str(args.minutes)]
+    )
     queue_options.pack(args.work, args.out)
+    if not is_done:
+        raise SystemExit(queue_options.UNFINISHED)
 
 
 if __name__ == "__main__":

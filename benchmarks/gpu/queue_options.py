@@ -13,6 +13,7 @@ from typing import Any
 BENCHMARKS = Path(__file__).parents[1]
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS.parent / "src")]
 
+UNFINISHED = 75  # exit code of a training that is to be continued
 PART = 15 * 2**20  # bytes; largest size of a returned file
 _MOST_PARTS = 4
 _LEFT_BEHIND = {"tensorboard", "images"}

@@ -80,7 +80,7 @@ def main() -> None:
         except KeyboardInterrupt:  # the checkpoint is written
             queue_options.pack(folder, args.out)
             print("stopped; repeat the command to resume", flush=True)
-            return
+            raise SystemExit(queue_options.UNFINISHED) from None
     queue_options.write(args.out, name, f"{name}: {recipe.steps} steps\n\n{report}", report.to_dict())
     _export(folder / "model.safetensors", args.out / f"{name}.safetensors")
 
