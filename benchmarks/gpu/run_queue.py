@@ -34,7 +34,7 @@ STATE = "queue.json"
 _GRACE_SECONDS = 5.0  # between asking a process to end and killing it
 _RESERVE_MINUTES = 1.0  # for the evaluation and the files of a training after its last step
 _SHORTEST_SLOT = 2.5  # minutes; a training that starts with less would reach nothing
-_QUICK_MINUTES = 0.3
+_QUICK_SHARE = 3 / 8  # of the time of a quick call, for one entry
 _ENDED = ("done", "failed", "over its limit")  # not repeated by later calls
 
 
@@ -48,6 +48,7 @@ class Entry:
         command: arguments of Python; a word in braces is ``{out}``, ``{device}`` or a name of ``--data``.
         minutes: time limit; None for a training, which takes what is left, and continues in the next call.
         adds: options that are added: those of ``queue_options.parser``, of ``slot_parser``, or none.
+        quick: command for ``--quick``, if it has no such option.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Entry:
     command: tuple[str, ...]
     minutes: float | None
     adds: Literal["script", "slot", "nothing"] = "script"
+    quick: tuple[str, ...] = ()
 
 
 @dataclass
@@ -89,7 +91,7 @@ def _training(recipe: str, *options: str) -> Entry:
     return Entry(f"train_{name}", f"Training of {name}", (_gpu("train"), recipe, *options), None, "slot")
 
 
-_VERB = ("-m", "panscape", "benchmark", "street", "street_boxes", "town", "--device", "{device}", "--precision", "fp32")
+_VERB = ("-m", "panscape", "benchmark", "--device", "{device}", "--out", "{out}/benchmark.md", "street")
 _DEEPLAB = ("swiftnet_r18", "panoptic_deeplab_r52", "panoptic_deeplab_mobilenetv2")
 ENTRIES = (
     Entry(
@@ -107,7 +109,12 @@ ENTRIES = (
         4,
     ),
     Entry(
-        "benchmark", "Bundled models by stage", (*_VERB, "bf16", "fp16", "--out", "{out}/benchmark.md"), 3, "nothing"
+        "benchmark",
+        "Bundled models by stage",
+        (*_VERB, "street_boxes", "town", "--precision", "fp32", "bf16", "fp16"),
+        3,
+        "nothing",
+        (*_VERB, "--size", "64x128", "--limit", "1", "--rounds", "1", "--no-cold"),
     ),
     Entry("precision", "Half precision", (_gpu("precision"),), 3),
     Entry("tensorrt", "TensorRT", (_gpu("tensorrt"),), 6),
@@ -224,7 +231,7 @@ class Queue:
         return None if known.issuperset(words) else "no data"
 
     def _limit(self, entry: Entry) -> float | None:
-        return _QUICK_MINUTES if self.is_quick else entry.minutes
+        return _QUICK_SHARE * self.minutes if self.is_quick else entry.minutes
 
     def _least(self, entry: Entry) -> float:
         """Return the minutes that must be left to start an entry after another one."""
@@ -248,7 +255,8 @@ class Queue:
 
     def _command(self, entry: Entry, folder: Path, minutes: float) -> list[str]:
         values = {"out": str(folder), "device": self.device, **(self.data or {})}
-        words = [word.format(**values) if "{" in word else word for word in entry.command]
+        command = entry.quick if self.is_quick and entry.quick else entry.command
+        words = [word.format(**values) if "{" in word else word for word in command]
         if entry.adds == "nothing":
             return [sys.executable, *words]
         words += ["--out", str(folder), "--device", self.device, *(["--quick"] if self.is_quick else [])]
@@ -295,6 +303,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 def main() -> None:
     """Run the queue and print what became of its entries."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the running entry is ended, too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--minutes", type=float, help="time of this call (8; 0.8 with --quick)")
