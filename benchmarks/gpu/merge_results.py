@@ -6,7 +6,7 @@
 
 An entry's block is between ``<!-- gpu: NAME -->`` and ``<!-- end of gpu: NAME -->``. It receives a heading, the
 command, and the Markdown that the command wrote, or the last line of its log. Blocks of entries without results stay as
-they are.
+they are, and so do those of entries that ran on the CPU or with ``--quick``.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def merged(page: str, out: Path) -> tuple[str, list[str]]:
 
 def _content(folder: Path, outcome: dict[str, Any]) -> str | None:
     """Return what the block of an entry receives; None if it has no results."""
+    if outcome["device"] in ("cpu", "quick"):
+        return None
     results = [path.read_text(encoding="utf-8").strip() for path in sorted(folder.glob("*.md"))]
     if not results and outcome["status"] in ("done", "failed"):
         lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()

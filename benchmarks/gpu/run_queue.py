@@ -34,6 +34,8 @@ STATE = "queue.json"
 _GRACE_SECONDS = 5.0  # between asking a process to end and killing it
 _RESERVE_MINUTES = 1.0  # for the evaluation and the files of a training after its last step
 _SHORTEST_SLOT = 2.5  # minutes; a training that starts with less would reach nothing
+# Images of a quick call are so small that threads cost more than they bring.
+_QUICK_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 _QUICK_SHARE = 3 / 8  # of the time of a quick call, for one entry
 _ENDED = ("done", "failed", "over its limit")  # not repeated by later calls
 
@@ -68,12 +70,14 @@ class Outcome:
             data" (no folder in ``--data``) or "waiting".
         title: of the entry.
         command: as it was run, without folders.
+        device: that it ran on; "quick" with ``--quick``, whose results are none.
         minutes: time that it took, of all calls.
     """
 
     status: str
     title: str
     command: str
+    device: str
     minutes: float = 0.0
 
 
@@ -185,7 +189,8 @@ class Queue:
             spent = outcomes[entry.name].minutes if entry.name in outcomes else 0.0
             if entry.name not in outcomes or outcomes[entry.name].status not in _ENDED:
                 shown = " ".join(entry.command)
-                outcomes[entry.name] = Outcome(self._obstacle(entry) or "waiting", entry.title, shown, spent)
+                status, device = self._obstacle(entry) or "waiting", "quick" if self.is_quick else self.device
+                outcomes[entry.name] = Outcome(status, entry.title, shown, device, spent)
         has_started = False
         for entry in entries:
             outcome, left = outcomes[entry.name], (deadline - self.clock()) / 60
@@ -194,7 +199,9 @@ class Queue:
             has_started = True
             self._run(entry, outcome, left)
             self._write(outcomes)
-            print(f"{entry.name}: {outcome.status}, {outcome.minutes:.1f} min", flush=True)
+            lines = (self.out / entry.name / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+            last = f": {lines[-1]}" if lines and outcome.status == "failed" else ""
+            print(f"{entry.name}: {outcome.status}, {outcome.minutes:.1f} min{last}", flush=True)
         self._write(outcomes)
         return outcomes
 
@@ -245,7 +252,8 @@ class Queue:
         folder.mkdir(exist_ok=True)
         started = self.clock()
         with (folder / "log.txt").open("w", encoding="utf-8") as log:
-            code = run_limited(self._command(entry, folder, minutes), log.fileno(), 60 * minutes)
+            extra = _QUICK_ENVIRONMENT if self.is_quick else {}
+            code = run_limited(self._command(entry, folder, minutes), log.fileno(), 60 * minutes, extra)
         outcome.minutes = round(outcome.minutes + (self.clock() - started) / 60, 2)
         if code is None:
             is_cut = limit is None or minutes < limit  # by the end of the call, not by its own limit
@@ -268,15 +276,17 @@ class Queue:
         return [sys.executable, *words]
 
 
-def run_limited(command: Sequence[str], log: int, seconds: float) -> int | None:
+def run_limited(command: Sequence[str], log: int, seconds: float, extra: Mapping[str, str]) -> int | None:
     """Run a command; return its exit code, or None if it was killed at its limit, with all its children.
 
     Args:
         command: the program and its arguments, run in the root of the repository.
         log: file descriptor for its output.
         seconds: time limit.
+        extra: environment variables.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])}
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, **extra, "PYTHONPATH": path}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )

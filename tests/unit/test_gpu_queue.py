@@ -47,7 +47,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, queue: ModuleType, clock: Clock) -> C
     calls: list[tuple[Any, ...]] = []
 
     def given(**durations: tuple[float, int]) -> list[tuple[Any, ...]]:
-        def run_limited(command: list[str], log: int, seconds: float) -> int | None:
+        def run_limited(command: list[str], log: int, seconds: float, extra: dict[str, str]) -> int | None:
             name = command[1]
             calls.append((name, round(seconds / 60, 2), *(w for w in command if w == "--carried")))
             os.write(log, f"{name} ran\nlast line of {name}\n".encode())
@@ -137,12 +137,12 @@ def test_an_overrun_is_killed_with_its_children(
     stubborn = "trap '' TERM; (trap '' TERM; echo $BASHPID; sleep 100 & wait; wait) & wait; wait"
     with (tmp_path / "log").open("wb") as log:
         started = time.monotonic()
-        assert queue.run_limited(["bash", "-c", stubborn], log.fileno(), 0.3) is None
+        assert queue.run_limited(["bash", "-c", stubborn], log.fileno(), 0.3, {}) is None
         assert time.monotonic() - started < 60
         child = int((tmp_path / "log").read_text())
         while is_alive(child):  # until the system has ended it
             assert time.monotonic() - started < 60
-        assert queue.run_limited(["bash", "-c", "exit 7"], log.fileno(), 60) == 7
+        assert queue.run_limited(["bash", "-c", "exit $X"], log.fileno(), 60, {"X": "7"}) == 7
 
 
 def test_commands_have_their_folders_and_slots_their_time(queue: ModuleType, tmp_path: Path) -> None:
@@ -166,10 +166,11 @@ def test_commands_have_their_folders_and_slots_their_time(queue: ModuleType, tmp
 def test_results_land_in_their_blocks_once(queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     merge = loaded("merge_results")
     outcomes = {
-        "tests": queue.Outcome("done", "Tests", "-m pytest", 1.0),
-        "speed": queue.Outcome("unfinished", "Speed", "speed.py", 2.0),
-        "late": queue.Outcome("waiting", "Late", "late.py"),
-        "new": queue.Outcome("done", "New", "new.py"),
+        "tests": queue.Outcome("done", "Tests", "-m pytest", "cuda", 1.0),
+        "speed": queue.Outcome("unfinished", "Speed", "speed.py", "cuda", 2.0),
+        "late": queue.Outcome("waiting", "Late", "late.py", "cuda"),
+        "new": queue.Outcome("done", "New", "new.py", "cuda:1"),
+        "tried": queue.Outcome("done", "Tried", "tried.py", "quick"),
     }
     queue.Queue(tmp_path, 1)._write(outcomes)
     for name, files in {
@@ -182,7 +183,9 @@ def test_results_land_in_their_blocks_once(queue: ModuleType, tmp_path: Path, mo
             (tmp_path / name / file).write_text(text)
     page = (
         "# P\n\n"
-        + "".join(f"<!-- gpu: {name} -->\nold\n<!-- end of gpu: {name} -->\n" for name in ("speed", "tests", "late"))
+        + "".join(
+            f"<!-- gpu: {name} -->\nold\n<!-- end of gpu: {name} -->\n" for name in ("speed", "tests", "late", "tried")
+        )
         + "after\n"
     )
     (tmp_path / "page.md").write_text(page)
@@ -192,7 +195,8 @@ def test_results_land_in_their_blocks_once(queue: ModuleType, tmp_path: Path, mo
         assert (tmp_path / "page.md").read_text() == (
             "# P\n\n<!-- gpu: speed -->\n\n### Speed\n\n`python3 speed.py`. Unfinished; results so far.\n\n| \\1 |\n\n"
             "<!-- end of gpu: speed -->\n<!-- gpu: tests -->\n\n### Tests\n\n`python3 -m pytest`\n\n`9 passed`\n\n"
-            "<!-- end of gpu: tests -->\n<!-- gpu: late -->\nold\n<!-- end of gpu: late -->\nafter\n"
+            "<!-- end of gpu: tests -->\n<!-- gpu: late -->\nold\n<!-- end of gpu: late -->\n"
+            "<!-- gpu: tried -->\nold\n<!-- end of gpu: tried -->\nafter\n"
         )
 
 
