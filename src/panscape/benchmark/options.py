@@ -15,6 +15,8 @@ from tyro.conf import arg
 
 from panscape.errors import InvalidArgumentError
 
+Runtime = Literal["auto", "torch", "openvino", "onnx"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels-last"]
 
 
@@ -41,11 +43,14 @@ class BenchmarkOptions:
     threads: Annotated[tuple[int, ...], arg(metavar="N ...", help_behavior_hint="(default: as torch)")] = ()
     """CPU threads."""
 
-    precision: Annotated[tuple[Literal["fp32", "bf16", "fp16"], ...], arg(metavar="{fp32,bf16,fp16} ...")] = ("fp32",)
-    """Numeric precision of the forward pass; fp16 needs a CUDA device."""
+    runtime: Annotated[tuple[Runtime, ...], arg(metavar="{auto,torch,openvino,onnx} ...")] = ("auto",)
+    """What runs the network on a CPU, as in "panscape predict"; not for peers."""
+
+    precision: Annotated[tuple[Precision, ...], arg(metavar="{auto,fp32,bf16,fp16} ...")] = ("auto",)
+    """Numeric precision, as in "panscape predict"; peers take auto as fp32."""
 
     memory_format: Annotated[tuple[MemoryFormat, ...], arg(metavar="{contiguous,channels-last} ...")] = ("contiguous",)
-    """Memory format; channels-last is the option --channels-last of "panscape predict"."""
+    """Memory format in torch; channels-last is the option --channels-last of "panscape predict"."""
 
     max_size: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
     """Resize images so that their longer side has this many pixels, as in "panscape predict"; not for peers."""
@@ -54,8 +59,8 @@ class BenchmarkOptions:
     """Device to run on, as in "panscape predict"."""
 
     rounds: int = 5
-    """Passes over the images. In each, all rows that differ in model, precision or memory format alternate batch by
-    batch, so that a change in the speed of the machine affects all of them."""
+    """Passes over the images. In each, rows that differ in model, runtime, precision or memory format alternate batch
+    by batch, so that a change in the speed of the machine affects all of them."""
 
     no_cold: bool = False
     """Omit the rows of new processes: start-up, first image and peak memory."""

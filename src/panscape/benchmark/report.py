@@ -6,14 +6,11 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from panscape.benchmark.machine import Machine
 from panscape.metrics.tables import format_count
 from panscape.serialization import to_plain
-
-if TYPE_CHECKING:
-    from panscape.benchmark.runners import Setting
 
 _TITLES = {"postprocess": "post-process"}
 # Columns of what distinguishes rows: attribute, title, what a caption says of the value that all rows share.
@@ -22,6 +19,7 @@ _CONDITIONS = (
     ("batch_size", "batch", "batch size {}"),
     ("threads", "threads", "threads {}"),
     ("device", "device", "{}"),
+    ("runtime", "runtime", "{}"),
     ("precision", "precision", "{}"),
     ("memory_format", "memory format", "{}"),
 )
@@ -67,7 +65,8 @@ class BenchmarkRow:
         batch_size: number of images in one forward pass.
         threads: CPU threads.
         device: device that it ran on.
-        precision: numeric precision of the forward pass.
+        runtime: what ran the network: "torch", or another runtime with version and precision.
+        precision: numeric precision of the network.
         memory_format: memory format of weights and images.
         scope: where the time starts and ends.
         images: number of images.
@@ -90,6 +89,7 @@ class BenchmarkRow:
     batch_size: int
     threads: int
     device: str
+    runtime: str
     precision: str
     memory_format: str
     scope: str
@@ -104,11 +104,6 @@ class BenchmarkRow:
     share_of_network_rate: float | None = None
     peak_rss_mb: float | None = None
     peak_gpu_mb: float | None = None
-
-    def is_of(self, setting: Setting) -> bool:
-        """Return whether the row is of a setting."""
-        own = (self.model, self.precision, self.memory_format)
-        return own == (setting.name, setting.precision, setting.memory_format)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 
 from panscape.benchmark.cold import FirstBatch, in_new_process
 from panscape.benchmark.images import ImageSet, image_set
 from panscape.benchmark.machine import describe_machine
-from panscape.benchmark.options import BenchmarkOptions
+from panscape.benchmark.options import BenchmarkOptions, Runtime
 from panscape.benchmark.report import BenchmarkReport, BenchmarkRow, StageTime, stage_time
 from panscape.benchmark.runners import PREDICT, ModelRunner, Runner, Setting, create_runner
 from panscape.errors import InvalidArgumentError, PanscapeError
@@ -26,6 +28,8 @@ from panscape.inference.results import FileError, FileResult
 from panscape.inference.sources import SourceFile
 from panscape.models.prediction import NETWORK
 from panscape.stopwatch import Stopwatch
+
+_logger = logging.getLogger(__name__)
 
 Step = Callable[[], None]
 
@@ -51,12 +55,10 @@ def run_benchmark(
         PanscapeError: a model or an image cannot be loaded.
     """
     options = options or BenchmarkOptions()
-    names = [*models, *options.peer]
     if not models:
         raise InvalidArgumentError("expected at least one MODEL to measure, got none")
     options.require_valid()
-    ways = product(names, options.precision, options.memory_format)
-    settings = list(dict.fromkeys(Setting(*way, options.device, options.max_size) for way in ways))
+    settings = _settings(models, options)
     machine = describe_machine()
     rows: list[BenchmarkRow] = []
     with TemporaryDirectory(prefix="panscape_benchmark_") as root, _restored_threads() as usual:
@@ -67,7 +69,7 @@ def run_benchmark(
         step = _Steps(progress, _count(settings, sets, options)).step
         for threads in options.threads or (usual,):
             torch.set_num_threads(threads)
-            runners = {setting: create_runner(setting, Path(root) / "results") for setting in settings}
+            runners = _create(settings, Path(root) / "results")
             for images, batch_size in product(sets, options.batch_size):
                 group = _Group(runners, images, batch_size, threads, Path(root), step)
                 warm = group.warm(options.rounds)
@@ -77,6 +79,31 @@ def run_benchmark(
                 if not options.no_cold:
                     rows += group.cold(first_batch or in_new_process)
         return BenchmarkReport(machine, tuple(images.origin for images in sets), options.rounds, tuple(rows))
+
+
+def _settings(models: Sequence[str], options: BenchmarkOptions) -> list[Setting]:
+    of_models = product(models, options.runtime, options.precision, options.memory_format)
+    of_peers = product(options.peer, ("torch",), options.precision, options.memory_format)
+    return [
+        Setting(name, cast(Runtime, runtime), precision, memory_format, options.device, options.max_size)
+        for name, runtime, precision, memory_format in dict.fromkeys([*of_models, *of_peers])
+    ]
+
+
+def _create(settings: Sequence[Setting], out: Path) -> dict[Setting, Runner]:
+    """Load all models; of several, those that cannot run in a runtime or precision are left out with a warning."""
+    runners: dict[Setting, Runner] = {}
+    for setting in settings:
+        try:
+            runners[setting] = create_runner(setting, out)
+        except InvalidArgumentError as error:
+            is_last = setting == settings[-1] and not runners
+            if len(settings) == 1 or is_last:
+                raise
+            _logger.warning(
+                "%s, runtime %s, %s is omitted: %s", setting.name, setting.runtime, setting.precision, error
+            )
+    return runners
 
 
 def _has_folder(options: BenchmarkOptions, batch_size: int) -> bool:
@@ -162,9 +189,9 @@ class _Group:
                 times[setting].append((time.perf_counter() - started, time.process_time() - cpu_started))
                 self.step()
         rows = []
+        network_times = {s: row.stages[NETWORK] for s, row in zip(self.runners, warm, strict=True)}
         for setting, spent in times.items():
             total = stage_time([elapsed for elapsed, _ in spent], [cpu for _, cpu in spent], count=len(sources))
-            network = next(row.stages[NETWORK] for row in warm if row.is_of(setting))
             rows.append(
                 self._row(
                     setting,
@@ -173,7 +200,7 @@ class _Group:
                     samples=rounds,
                     total=total,
                     images_per_second=1000 / total.p50_ms,
-                    share_of_network_rate=network.p50_ms / total.p50_ms,
+                    share_of_network_rate=network_times[setting].p50_ms / total.p50_ms,
                 )
             )
         return rows
@@ -214,7 +241,8 @@ class _Group:
             "batch_size": self.batch_size,
             "threads": self.threads,
             "device": str(self.runners[setting].device),
-            "precision": setting.precision,
+            "runtime": self.runners[setting].runtime,
+            "precision": self.runners[setting].precision,
             "memory_format": setting.memory_format,
             "images": len(self.images.paths),
         }

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
+from panscape.benchmark.options import Precision as PrecisionOption
+from panscape.benchmark.options import Runtime
 from panscape.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, UnreadableFileError, in_one_line
 from panscape.images import load_image
 from panscape.inference.device import choose_device
@@ -20,6 +22,7 @@ from panscape.inference.predictor import Predictor
 from panscape.models import PanopticModel, create_model, list_models
 from panscape.models.prediction import NETWORK, POST_PROCESS, PREPROCESS
 from panscape.precision import Precision, autocast, require_precision
+from panscape.runtime_options import on_runtime_of
 from panscape.stopwatch import Stopwatch
 from panscape.zoo import load
 from panscape.zoo.transformers.load import quiet_transformers
@@ -40,29 +43,45 @@ class Setting:
     Attributes:
         name: of the model as for :func:`panscape.load`, of a network of :func:`panscape.list_models` for random
             weights, or of a peer with :data:`PEER_PREFIX`.
-        precision: numeric precision of the forward pass.
-        memory_format: "contiguous" or "channels-last".
+        runtime: as for :func:`panscape.runtime_options.on_runtime_of`; torch for peers.
+        precision: as there.
+        memory_format: "contiguous" or "channels-last", in torch.
         device: as for :class:`~panscape.inference.predictor.Predictor`.
         max_size: as ``longest_side`` there; not for peers.
     """
 
     name: str
-    precision: Precision
+    runtime: Runtime
+    precision: PrecisionOption
     memory_format: str
     device: str
     max_size: int | None
 
     @property
-    def layout(self) -> torch.memory_format:
-        """The memory format as torch's."""
-        return torch.channels_last if self.memory_format == "channels-last" else torch.contiguous_format
+    def is_peer(self) -> bool:
+        """Whether it is a peer."""
+        return self.name.startswith(PEER_PREFIX)
+
+    @property
+    def is_channels_last(self) -> bool:
+        """Whether the memory format is channels-last."""
+        return self.memory_format == "channels-last"
 
 
 class Runner(Protocol):
-    """Something that is measured."""
+    """Something that is measured.
+
+    Attributes:
+        scope: where its time starts and ends.
+        device: that it runs on.
+        runtime: what runs the network, as :attr:`PanopticModel.runtime`.
+        precision: numeric precision of the network.
+    """
 
     scope: str
     device: torch.device
+    runtime: str
+    precision: str
 
     def run(self, paths: Sequence[Path], watch: Stopwatch) -> None:
         """Process a batch of image files of one size, and report each stage to the watch."""
@@ -78,7 +97,7 @@ def create_runner(setting: Setting, out: Path) -> Runner:
     Raises:
         PanscapeError: it cannot be loaded, or an option is not supported.
     """
-    if setting.name.startswith(PEER_PREFIX):
+    if setting.is_peer:
         return TransformersPeer(setting)
     return ModelRunner(setting, out)
 
@@ -96,12 +115,17 @@ class ModelRunner:
 
     def __init__(self, setting: Setting, out: Path) -> None:
         model, is_random = _load(setting.name)
+        # Torch is meant where its memory format is given.
+        runtime = "torch" if setting.runtime == "auto" and setting.is_channels_last else setting.runtime
+        model, precision = on_runtime_of(model, runtime, setting.precision, setting.device)
+        self.runtime = model.runtime
+        self.precision = precision if model.runtime == "torch" else model.runtime.rpartition(" ")[2]
         self.scope = "image file to overlay and map on disk" + (", random weights" if is_random else "")
         self.predictor = Predictor(
             model,
             device=setting.device,
-            precision=setting.precision,
-            channels_last=setting.memory_format == "channels-last",
+            precision=precision,
+            channels_last=setting.is_channels_last,
             longest_side=setting.max_size,
         )
         self.device = self.predictor.device
@@ -151,12 +175,15 @@ class TransformersPeer:
     """
 
     scope = "image file to segments in memory, by transformers"
+    runtime = "torch"
 
     def __init__(self, setting: Setting) -> None:
         name = setting.name.removeprefix(PEER_PREFIX)
         self.device = choose_device(setting.device)
-        require_precision(setting.precision, self.device)
-        self._precision, self._layout = setting.precision, setting.layout
+        self._precision: Precision = "fp32" if setting.precision == "auto" else setting.precision
+        self.precision: str = self._precision
+        require_precision(self._precision, self.device)
+        self._layout = torch.channels_last if setting.is_channels_last else torch.contiguous_format
         try:
             import transformers
         except ImportError as error:
@@ -178,7 +205,7 @@ class TransformersPeer:
                 f"expected a network whose image processor makes panoptic maps as --peer, got {name}, whose "
                 f"{type(self._processor).__name__} does not"
             )
-        self._network = network.eval().to(self.device, memory_format=setting.layout)
+        self._network = network.eval().to(self.device, memory_format=self._layout)
 
     @torch.inference_mode()
     def run(self, paths: Sequence[Path], watch: Stopwatch) -> None:

@@ -14,7 +14,6 @@ from panscape import load
 from panscape.cli.decode_arguments import apply_arguments
 from panscape.cli.options import require_writable
 from panscape.cli.printing import fitted, print_json, say
-from panscape.runtime_options import on_runtime_of
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import SkippedSample, load_sample
 from panscape.datasets.relabeled import relabeled
@@ -31,6 +30,7 @@ from panscape.panoptic import PanopticMap
 from panscape.precision import Precision
 from panscape.progress import ProgressBar
 from panscape.representations.decoding_options import decoding_options
+from panscape.runtime_options import on_runtime_of
 from panscape.spread import evenly_spread
 
 if TYPE_CHECKING:

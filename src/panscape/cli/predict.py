@@ -15,8 +15,8 @@ from panscape.cli.decode_arguments import Decode
 from panscape.cli.default_model import BUNDLED, default_model
 from panscape.cli.parser import RARE
 from panscape.cli.printing import say
-from panscape.runtime_options import on_runtime_of
 from panscape.errors import InvalidArgumentError
+from panscape.runtime_options import on_runtime_of
 
 if TYPE_CHECKING:
     from panscape.inference.predictor import Predictor

@@ -11,7 +11,6 @@ from panscape import load, zoo
 from panscape.cli.decode_arguments import parse_grid
 from panscape.cli.options import require_writable
 from panscape.cli.printing import fitted, print_json, say
-from panscape.runtime_options import on_runtime_of
 from panscape.datasets.load import SkippedSample
 from panscape.datasets.relabeled import relabeled
 from panscape.errors import InvalidArgumentError
@@ -19,6 +18,7 @@ from panscape.evaluation.tune import Sweep, TuningReport, tune
 from panscape.inference.device import choose_device
 from panscape.metrics.tables import format_percent, format_table
 from panscape.progress import ProgressBar
+from panscape.runtime_options import on_runtime_of
 from panscape.zoo.description import describe_model
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from panscape.benchmark.run import run_benchmark
 from panscape.benchmark.runners import STAGES, Setting, TransformersPeer, create_runner
 from panscape.cli import main
 from panscape.errors import (
+    InvalidArgumentError,
     MissingExtraError,
     PanscapeError,
     UnknownNameError,
@@ -54,9 +56,11 @@ class FakeRunner:
 
     scope = "image to map"
     device = CPU
+    runtime = "torch"
 
     def __init__(self, setting: Setting, clock: Clock, calls: list[tuple[str, tuple[str, ...]]]) -> None:
         self.name, self.clock, self.calls = setting.name, clock, calls
+        self.precision = setting.precision
 
     def run(self, paths: Sequence[Path], watch: Stopwatch) -> None:
         seconds = len(paths) * (0.5 if self.name == "fast" else 1.0) * (1 if len(self.calls) >= 6 else 10)
@@ -131,7 +135,7 @@ def test_a_saved_model_is_measured_from_files_to_files(tmp_path: Path, monkeypat
     torch.manual_seed(0)
     save(create_model("swiftnet", SHAPES, backbone="residual_xs", levels=1, width=8), tmp_path / "tiny.safetensors")
     monkeypatch.setattr(run, "in_new_process", pytest.fail)
-    options = BenchmarkOptions(limit=2, size=("32x64",), rounds=1, no_cold=True, device="cpu")
+    options = BenchmarkOptions(limit=2, size=("32x64",), rounds=1, no_cold=True, device="cpu", runtime=("torch",))
     report = run_benchmark([str(tmp_path / "tiny.safetensors")], options)
     require_schema(report.to_dict(), "benchmark")
     warm, folder = report.rows
@@ -145,7 +149,7 @@ def test_the_first_batch_of_a_process(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save(create_model("swiftnet", SHAPES, backbone="residual_xs", levels=1, width=8), tmp_path / "tiny.safetensors")
     images = image_set(None, 1, (32, 48), tmp_path / "images")
-    setting = Setting(str(tmp_path / "tiny.safetensors"), "fp32", "contiguous", "cpu", None)
+    setting = Setting(str(tmp_path / "tiny.safetensors"), "torch", "fp32", "contiguous", "cpu", None)
 
     def process(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert command[:3] == [sys.executable, "-m", "panscape.benchmark.cold"]
@@ -163,7 +167,7 @@ def test_the_first_batch_of_a_process(tmp_path: Path) -> None:
 
 
 def test_a_process_that_fails_is_one_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    setting = Setting("nothing", "fp32", "contiguous", "cpu", None)
+    setting = Setting("nothing", "torch", "fp32", "contiguous", "cpu", None)
 
     def process(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         monkeypatch.setattr(sys, "argv", command[2:])
@@ -186,7 +190,9 @@ def test_a_peer_takes_the_same_files_with_its_own_processor(family: str, tmp_pat
     folder = save_network(family, tmp_path / family)
     PROCESSORS[family]().save_pretrained(folder)
     images = image_set(None, 2, (48, 64), tmp_path / "images")
-    peer = create_runner(Setting(f"transformers:{folder}", "bf16", "channels-last", "cpu", None), tmp_path / "out")
+    peer = create_runner(
+        Setting(f"transformers:{folder}", "torch", "bf16", "channels-last", "cpu", None), tmp_path / "out"
+    )
     assert isinstance(peer, TransformersPeer)
     found = []
     post_process = peer._processor.post_process_panoptic_segmentation
@@ -200,7 +206,7 @@ def test_a_peer_takes_the_same_files_with_its_own_processor(family: str, tmp_pat
 
 def test_peers_that_cannot_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
-    setting = Setting(f"transformers:{tmp_path / 'empty'}", "fp32", "contiguous", "cpu", None)
+    setting = Setting(f"transformers:{tmp_path / 'empty'}", "torch", "fp32", "contiguous", "cpu", None)
     with pytest.raises(
         UnreadableFileError, match="expected a panoptic network of transformers with its image processor"
     ):
@@ -217,11 +223,43 @@ def test_a_network_without_weights_has_random_ones(
 ) -> None:
     monkeypatch.setattr(runners, "create_model", lambda name, labels: ColorModel() if name == "swiftnet_r18" else None)
     with caplog.at_level("INFO", "panscape"):
-        runner = create_runner(Setting("swiftnet-r18", "fp32", "contiguous", "cpu", None), tmp_path)
+        runner = create_runner(Setting("swiftnet-r18", "torch", "fp32", "contiguous", "cpu", None), tmp_path)
     assert runner.scope == "image file to overlay and map on disk, random weights"
     assert "swiftnet-r18 is a network without weights; random ones" in caplog.text
     with pytest.raises(UnknownNameError, match="unknown model 'strete'; did you mean street"):
-        create_runner(Setting("strete", "fp32", "contiguous", "cpu", None), tmp_path)
+        create_runner(Setting("strete", "torch", "fp32", "contiguous", "cpu", None), tmp_path)
+
+
+def test_rows_state_the_runtime_and_what_cannot_run_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class OnRuntime(ColorModel):
+        def __init__(self, runtime: str) -> None:
+            super().__init__()
+            self.runtime = runtime
+
+    def on_runtime_of(model: Any, runtime: str, precision: str, device: str) -> tuple[Any, str]:
+        if (runtime, precision) == ("onnx", "bf16"):
+            raise InvalidArgumentError("no bf16 in ONNX Runtime")
+        if runtime == "torch":
+            return model, precision
+        return OnRuntime(f"{runtime} 1.0, {precision}"), "fp32"
+
+    monkeypatch.setattr(runners, "load", lambda name: ColorModel())
+    monkeypatch.setattr(runners, "on_runtime_of", on_runtime_of)
+    options = BenchmarkOptions(
+        limit=1, size=("32x32",), rounds=1, no_cold=True, device="cpu", runtime=("torch", "onnx"),
+        precision=("fp32", "bf16"), no_folder=True,
+    )  # fmt: skip
+    rows = run_benchmark(["color"], options).rows
+    assert [(r.runtime, r.precision) for r in rows] == [
+        ("torch", "fp32"),
+        ("torch", "bf16"),
+        ("onnx 1.0, fp32", "fp32"),
+    ]
+    assert "color, runtime onnx, bf16 is omitted: no bf16 in ONNX Runtime" in caplog.text
+    with pytest.raises(InvalidArgumentError, match="no bf16"):
+        run_benchmark(["color"], replace(options, runtime=("onnx",), precision=("bf16",)))
 
 
 def test_images_of_a_folder_keep_their_size_or_are_resized(tmp_path: Path) -> None:
