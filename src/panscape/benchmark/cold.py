@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -99,12 +100,15 @@ def measure(task: dict[str, Any], started: float, cpu_started: float = 0.0) -> F
 
 
 def _peak_rss_mb() -> float | None:
+    status = Path("/proc/self/status")
+    if status.is_file():  # in Linux, what getrusage returns is at least the peak of the process that started this one
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
+        return None if found is None else int(found[1]) / 2**10
     try:
         import resource
     except ImportError:  # Windows
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _main(started: float) -> int:

@@ -166,6 +166,15 @@ def test_the_first_batch_of_a_process(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").rglob("*.*")} == {"0000.jpg", "0000.png"}
 
 
+def test_peak_memory_is_that_of_the_new_process_alone() -> None:
+    statement = "from panscape.benchmark.cold import _peak_rss_mb; print(_peak_rss_mb())"
+    found = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, check=True)
+    own = cold._peak_rss_mb()
+    assert own is not None
+    assert own > 200  # this process has imported torch
+    assert 5 < float(found.stdout) < 100
+
+
 def test_a_process_that_fails_is_one_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     setting = Setting("nothing", "torch", "fp32", "contiguous", "cpu", None)
 
