@@ -155,6 +155,11 @@ def require_within_limit(path: str | os.PathLike[str], height: int, width: int) 
         raise UnreadableFileError(path, _too_large(f"{height}x{width}"))
 
 
+def is_within_limit(height: int, width: int) -> bool:
+    """Return whether an image is neither refused nor warned of because of its size."""
+    return height * width <= min(_largest(), Image.MAX_IMAGE_PIXELS or math.inf)
+
+
 def _too_large(found: object) -> str:
     return (
         f"the image is larger than the limit of {_largest()} pixels ({found}); downscale it, "

@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from panscape.atomic_io import atomic_write
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.errors import InvalidArgumentError
 from panscape.formats import CocoPanopticWriter, encode_cityscapes
 from panscape.formats.coco_files import path_inside
-from panscape.images import encode_image, save_png
+from panscape.formats.id_png import encode_id_png
+from panscape.images import save_png
 
 
 def export_coco(
@@ -89,8 +88,7 @@ def export_cityscapes(
                 f"both become {name!r}; export in COCO panoptic format"
             )
         with atomic_write(annotations / f"{name}_gtFine_instanceIds.png") as temporary:
-            image = Image.fromarray(encode_cityscapes(sample.truth, dataset.labels))
-            temporary.write_bytes(encode_image(image, "PNG"))
+            temporary.write_bytes(encode_id_png(encode_cityscapes(sample.truth, dataset.labels)))
         save_png(images / f"{name}_leftImg8bit.png", sample.image)
     return root
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from panscape.errors import InvalidAnnotationError, listed
 from panscape.formats.coco import coco_ids
-from panscape.formats.segments_info import SegmentInfo, map_from_id_image, unique_ids
+from panscape.formats.segments_info import IdRuns, SegmentInfo, map_from_id_image
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -45,7 +45,8 @@ def decode_ade20k(semantic: NDArray[Any], instances: NDArray[np.uint8] | None, l
         objects = coco_ids(instances) % _FIRST_OBJECT**2
         numbers = np.where(objects >= _FIRST_OBJECT, objects, numbers)
     segments, unknown = [], []
-    for number in unique_ids(numbers):
+    runs = IdRuns.of(numbers)
+    for number in runs.numbers.tolist():
         if number == 0:
             continue
         is_object, red = number >= _FIRST_OBJECT, number % _FIRST_OBJECT
@@ -63,4 +64,4 @@ def decode_ade20k(semantic: NDArray[Any], instances: NDArray[np.uint8] | None, l
             f"expected categories 1..{len(labels)} in annotations{of_objects}, got {listed(sorted(unknown))}; give the "
             "files of ADEChallengeData2016, not the full ADE20K"
         )
-    return map_from_id_image(numbers, segments)[0]
+    return map_from_id_image(runs, segments)[0]

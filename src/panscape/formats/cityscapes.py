@@ -15,6 +15,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.formats.label_images import source_ids
+from panscape.formats.segments_info import IdRuns
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -43,15 +44,17 @@ def decode_cityscapes(instance_ids: NDArray[Any] | Tensor, labels: LabelSpace) -
     values = instance_ids.cpu().numpy() if isinstance(instance_ids, Tensor) else np.asarray(instance_ids)
     if values.ndim != 2 or values.dtype.kind not in "iu":
         raise InvalidArgumentError(f"expected instance ids as integers [H, W], got {values.dtype} {list(values.shape)}")
-    if values.dtype.kind == "i":
-        values = np.where(values < 0, _VOID, values)
-    is_present = np.zeros(int(values.max(initial=0)) + 1, dtype=bool)
-    is_present[values] = True
-    table = np.zeros(len(is_present), np.int32)
+    return map_of_instance_ids(IdRuns.of(values), labels)
+
+
+def map_of_instance_ids(runs: IdRuns, labels: LabelSpace) -> PanopticMap:
+    """Return the map of runs of instance ids; see :func:`decode_cityscapes`."""
+    values = runs.numbers.tolist()
+    row_of = np.zeros(len(values), np.int32)
     rows: dict[tuple[int, int], int] = {}  # (category, value; 0 for stuff) to the row that describes it
     crowd = []
-    for value in np.flatnonzero(is_present).tolist():
-        category = labels.id_of_source.get(value if value < DIVISOR else value // DIVISOR)
+    for place, value in enumerate(values):
+        category = labels.id_of_source.get(category_number(value)) if value >= 0 else None
         if category is None:
             continue
         is_thing = labels[category].is_thing
@@ -59,13 +62,18 @@ def decode_cityscapes(instance_ids: NDArray[Any] | Tensor, labels: LabelSpace) -
         if key not in rows:
             rows[key] = len(rows) + 1
             crowd.append(is_thing and value < DIVISOR)
-        table[value] = rows[key]
+        row_of[place] = rows[key]
     return PanopticMap(
-        torch.from_numpy(table[values]),
+        torch.from_numpy(runs.filled(row_of)),
         torch.tensor([category for category, _ in rows], dtype=torch.int64),
         None,
         torch.tensor(crowd) if any(crowd) else None,
     )
+
+
+def category_number(value: int) -> int:
+    """Return the category's number in an instance id."""
+    return value if value < DIVISOR else value // DIVISOR
 
 
 def encode_cityscapes(panoptic: PanopticMap, labels: LabelSpace) -> NDArray[np.uint16]:

@@ -17,9 +17,10 @@ from torch import Tensor
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, escape_control_chars, listed, shown
 from panscape.formats.issues import IssueKind
 from panscape.formats.label_images import source_ids
-from panscape.formats.segments_info import SegmentInfo, map_from_id_image
+from panscape.formats.segments_info import IdRuns, SegmentInfo, map_from_id_image
 from panscape.input_files import is_flag, to_integer
 from panscape.labels import Category, LabelSpace, generated_color
+from panscape.ops.runs import run_extents
 from panscape.panoptic import PanopticMap
 
 _LARGEST_ID = 256**3 - 1
@@ -49,12 +50,14 @@ def encode_coco(panoptic: PanopticMap, labels: LabelSpace | None = None) -> tupl
             f"three bytes allow at most {_LARGEST_ID} segments, got {panoptic.num_segments}; split the map into tiles"
         )
     source = source_ids(panoptic, labels)
-    areas = panoptic.areas().tolist()
-    boxes = panoptic.boxes().long().tolist()
+    runs = IdRuns.of(panoptic.ids.numpy())
+    areas, boxes = run_extents(runs.ends, runs.numbers[runs.which], panoptic.size.width, panoptic.num_segments + 1)
     crowd = [False] * len(source) if panoptic.crowd is None else panoptic.crowd.tolist()
     scores = None if panoptic.score is None else panoptic.score.tolist()
     segments: list[dict[str, Any]] = []
-    for row, (category_id, area, (left, top, right, bottom)) in enumerate(zip(source, areas, boxes, strict=True)):
+    for row, (category_id, area, (left, top, right, bottom)) in enumerate(
+        zip(source, areas[1:].tolist(), boxes[1:].tolist(), strict=True)
+    ):
         if area == 0:
             continue
         segment = {
@@ -89,11 +92,11 @@ def decode_coco(
         InvalidArgumentError: ``rgb`` has another type or shape.
         InvalidAnnotationError: pixels and descriptions contradict each other, or a category is not in ``labels``.
     """
-    numbers = coco_ids(rgb)
+    runs = coco_runs(rgb)
     described = parse_coco_segments(segments_info, labels)
     for message in described.issues.values():
         raise InvalidAnnotationError(message)
-    panoptic, undescribed = map_from_id_image(numbers, described.segments)
+    panoptic, undescribed = map_from_id_image(runs, described.segments)
     if undescribed:
         raise InvalidAnnotationError(undescribed_ids(undescribed))
     return replace(panoptic, labels=labels)
@@ -201,16 +204,19 @@ def coco_ids(rgb: NDArray[np.uint8] | Tensor) -> NDArray[np.int32]:
     Raises:
         InvalidArgumentError: ``rgb`` has another type or shape.
     """
+    runs = coco_runs(rgb)
+    return runs.filled(runs.numbers)
+
+
+def coco_runs(rgb: NDArray[np.uint8] | Tensor) -> IdRuns:
+    """Return the runs of equal segment ids; see :func:`coco_ids`."""
     pixels = rgb.cpu().numpy() if isinstance(rgb, Tensor) else np.asarray(rgb)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise InvalidArgumentError(
             f"expected segment ids as uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}; "
             "read the PNG with panscape.formats.load_coco"
         )
-    four = np.zeros((*pixels.shape[:2], 4), np.uint8)
-    four[..., :3] = pixels
-    packed: NDArray[np.int32] = four.view("<i4")[..., 0]
-    return packed
+    return IdRuns.of(pixels)
 
 
 def coco_categories(labels: LabelSpace) -> list[dict[str, Any]]:

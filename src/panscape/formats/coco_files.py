@@ -17,7 +17,7 @@ from panscape.atomic_io import atomic_write, write_json
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.formats.coco import coco_categories, decode_coco, encode_coco
 from panscape.formats.coco_json import CocoAnnotation, load_coco_json
-from panscape.formats.id_png import encode_id_png
+from panscape.formats.id_png import encode_id_png, load_id_png
 from panscape.images import open_image
 from panscape.input_files import require_file, to_path
 from panscape.labels import LabelSpace
@@ -97,6 +97,9 @@ def load_coco_png(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises:
         UnreadableFileError: the file is missing, damaged or does not have three channels.
     """
+    plain = load_id_png(path)
+    if plain is not None and plain.ndim == 3:
+        return plain
     with open_image(path) as image:
         mode = image.mode
         pixels = np.array(image.convert("RGB"))  # lossless for a palette; other modes are rejected below

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.formats.id_png import load_id_png
 from panscape.images import open_image
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
@@ -39,6 +40,9 @@ def load_label_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises:
         UnreadableFileError: the file is missing, damaged, in a lossy format, or has several channels.
     """
+    plain = load_id_png(path)
+    if plain is not None and plain.ndim == 2:
+        return plain
     with open_image(path) as image:
         mode, encoding = image.mode, image.format
         numbers = np.array(image)

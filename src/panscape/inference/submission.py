@@ -16,14 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from PIL import Image
-
 from panscape.atomic_io import atomic_write
 from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.formats import encode_coco
 from panscape.formats.id_png import encode_id_png
-from panscape.images import encode_image
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -208,8 +205,7 @@ class CityscapesSubmission(Submission):
             if self.labels[category].is_thing:
                 mask = f"masks/{image.name}_pred_{row:04d}.png"
                 path = self._add(instance, self._place / "instance" / mask)
-                mask_image = Image.fromarray(255 * (result.ids == row + 1).byte().numpy())
-                path.write_bytes(encode_image(mask_image, "PNG", compress_level=1))
+                path.write_bytes(encode_id_png(255 * (result.ids == row + 1).byte().numpy()))
                 lines.append(f"{mask} {self.labels[category].source_id} {score!r}\n")
         text = self._add(instance, self._place / "instance" / f"{image.name}_pred.txt")
         text.write_text("".join(lines), encoding="utf-8")

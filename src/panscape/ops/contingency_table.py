@@ -14,6 +14,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.ops.jit import jit
+from panscape.ops.runs import BLOCK, next_ends
 
 _LARGEST_TABLE = 1 << 18  # cells; 2 MiB fit into a core's cache and are cleared faster than an image is read
 _MIXER = -7046029254386353131  # 2**64 divided by the golden ratio (Knuth's multiplicative hashing), as int64
@@ -90,17 +91,15 @@ def _count_dense(
     table: NDArray[np.int64],
 ) -> bool:
     """Add to ``table`` run by run, as neighbours mostly share their pair; return False if an id is out of range."""
+    words, ends = np.empty(BLOCK // 8, np.uint64), np.empty(BLOCK + 8, np.int64)
     start = 0
-    while start < truth.size:
-        a = truth[start]
-        b = prediction[start]
-        stop = start + 1
-        while stop < truth.size and truth[stop] == a and prediction[stop] == b:
-            stop += 1
-        if a < 0 or b < 0 or a > num_truth or b > num_prediction:
-            return False
-        table[a * (num_prediction + 1) + b] += stop - start
-        start = stop
+    for begin in range(1, truth.size + 1, BLOCK):
+        for run in range(next_ends(truth, prediction, begin, words, ends)):
+            a, b = truth[start], prediction[start]
+            if a < 0 or b < 0 or a > num_truth or b > num_prediction:
+                return False
+            table[a * (num_prediction + 1) + b] += ends[run] - start
+            start = ends[run]
     return True
 
 
@@ -119,34 +118,32 @@ def _count_sparse(
     truth: NDArray[np.int32], prediction: NDArray[np.int32], num_truth: int, num_prediction: int
 ) -> tuple[bool, NDArray[np.int64], NDArray[np.int64]]:
     """Count in a hash table (open addressing, at most half full); return (in range, unsorted keys, areas)."""
+    words, ends = np.empty(BLOCK // 8, np.uint64), np.empty(BLOCK + 8, np.int64)
     keys = np.full(1 << 12, -1, dtype=np.int64)
     areas = np.zeros(keys.size, dtype=np.int64)
     used = 0
     start = 0
-    while start < truth.size:
-        a = np.int64(truth[start])
-        b = np.int64(prediction[start])
-        stop = start + 1
-        while stop < truth.size and truth[stop] == a and prediction[stop] == b:
-            stop += 1
-        if a < 0 or b < 0 or a > num_truth or b > num_prediction:
-            return False, keys[:0], areas[:0]
-        if 2 * used >= keys.size:
-            old_keys, old_areas = keys, areas
-            keys = np.full(4 * old_keys.size, -1, dtype=np.int64)
-            areas = np.zeros(keys.size, dtype=np.int64)
-            for i in range(old_keys.size):
-                if old_keys[i] >= 0:
-                    slot = _slot(keys, old_keys[i])
-                    keys[slot] = old_keys[i]
-                    areas[slot] = old_areas[i]
-        key = a * (num_prediction + 1) + b
-        slot = _slot(keys, key)
-        if keys[slot] < 0:
-            keys[slot] = key
-            used += 1
-        areas[slot] += stop - start
-        start = stop
+    for begin in range(1, truth.size + 1, BLOCK):
+        for run in range(next_ends(truth, prediction, begin, words, ends)):
+            a, b = np.int64(truth[start]), np.int64(prediction[start])
+            if a < 0 or b < 0 or a > num_truth or b > num_prediction:
+                return False, keys[:0], areas[:0]
+            if 2 * used >= keys.size:
+                old_keys, old_areas = keys, areas
+                keys = np.full(4 * old_keys.size, -1, dtype=np.int64)
+                areas = np.zeros(keys.size, dtype=np.int64)
+                for i in range(old_keys.size):
+                    if old_keys[i] >= 0:
+                        slot = _slot(keys, old_keys[i])
+                        keys[slot] = old_keys[i]
+                        areas[slot] = old_areas[i]
+            key = a * (num_prediction + 1) + b
+            slot = _slot(keys, key)
+            if keys[slot] < 0:
+                keys[slot] = key
+                used += 1
+            areas[slot] += ends[run] - start
+            start = ends[run]
     is_used = keys >= 0
     return True, keys[is_used], areas[is_used]
 

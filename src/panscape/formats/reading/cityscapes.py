@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from panscape.errors import UnreadableFileError, listed
-from panscape.formats import decode_cityscapes, load_label_image, unique_ids
-from panscape.formats.cityscapes import DIVISOR
+from panscape.formats import load_label_image
+from panscape.formats.cityscapes import category_number, map_of_instance_ids
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, unreadable
+from panscape.formats.segments_info import IdRuns
 from panscape.geometry import Size
 from panscape.input_files import find_files
 from panscape.labels import LabelSpace
@@ -45,14 +46,13 @@ def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading
         return Reading(None, (entry.fault,))
     try:
         require_png(entry.content, size)
-        numbers = load_label_image(entry.content)
+        runs = IdRuns.of(load_label_image(entry.content))
     except UnreadableFileError as error:
         return unreadable(entry, error)
     unknown = [
         value
-        for value in unique_ids(numbers)
-        for category in [value if value < DIVISOR else value // DIVISOR]
-        if category > _LARGEST_LABEL and category not in labels.id_of_source
+        for value in runs.numbers.tolist()
+        if (category := category_number(value)) > _LARGEST_LABEL and category not in labels.id_of_source
     ]
     issues = []
     if unknown:
@@ -61,4 +61,4 @@ def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading
             f"got {listed(unknown)}"
         )
         issues.append(Issue(entry.file, IssueKind.CATEGORY, what))
-    return Reading(decode_cityscapes(numbers, labels), tuple(issues))
+    return Reading(map_of_instance_ids(runs, labels), tuple(issues))

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panscape.errors import InvalidAnnotationError, UnreadableFileError, in_one_line, listed, shown
-from panscape.formats.coco import coco_ids, parse_coco_segments, undescribed_ids
+from panscape.formats.coco import coco_runs, parse_coco_segments, undescribed_ids
 from panscape.formats.coco_files import load_coco_png
 from panscape.formats.coco_json import CocoAnnotation, CocoImage, CocoJson, load_coco_json
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, unreadable
-from panscape.formats.segments_info import SegmentInfo, map_from_id_image
+from panscape.formats.segments_info import IdRuns, SegmentInfo, map_from_id_image
 from panscape.geometry import Size
 from panscape.images import open_image
 from panscape.input_files import FileFolder, to_integer
@@ -210,14 +210,14 @@ def _read(undescribed_area: int, entry: Entry, labels: LabelSpace, size: Size | 
     try:
         path = content.folder.find(content.annotation.file_name)
         require_png(path, size)
-        numbers = coco_ids(load_coco_png(path))
+        runs = coco_runs(load_coco_png(path))
     except UnreadableFileError as error:
         return unreadable(entry, error)
     described = parse_coco_segments(descriptions, labels)
     issues = [Issue(entry.file, kind, what) for kind, what in described.issues.items()]
-    panoptic, undescribed = map_from_id_image(numbers, described.segments, {0, *described.ambiguous})
-    if undescribed and _largest_area(numbers, undescribed) > undescribed_area:
-        what = _cause(numbers, undescribed, described.segments) or undescribed_ids(undescribed)
+    panoptic, undescribed = map_from_id_image(runs, described.segments, {0, *described.ambiguous})
+    if undescribed and (areas := _areas(runs, undescribed)).max() > undescribed_area:
+        what = _cause(areas, undescribed, described.segments) or undescribed_ids(undescribed)
         issues.append(Issue(entry.file, IssueKind.UNDESCRIBED, what))
     segments = described.segments
     if segments and not undescribed and not panoptic.ids.any():
@@ -230,8 +230,8 @@ def _read(undescribed_area: int, entry: Entry, labels: LabelSpace, size: Size | 
     return Reading(panoptic, tuple(issues), tuple(s.number for s in segments), tuple(s.area for s in segments))
 
 
-def _cause(numbers: NDArray[np.int32], undescribed: list[int], segments: list[SegmentInfo]) -> str | None:
-    """Return the cause of undescribed ids if the whole PNG is wrong; None if the descriptions are."""
+def _cause(areas: NDArray[np.int64], undescribed: list[int], segments: list[SegmentInfo]) -> str | None:
+    """Return the cause of undescribed ids of these areas if the whole PNG is wrong; None if the descriptions are."""
     described = {segment.number for segment in segments}
     swapped = {(number & 255) << 16 | number & 0xFF00 | number >> 16 for number in undescribed}
     if swapped and swapped <= described:
@@ -239,7 +239,7 @@ def _cause(numbers: NDArray[np.int32], undescribed: list[int], segments: list[Se
             "expected ids as red + 256 green + 65536 blue, got blue + 256 green + 65536 red for "
             f"{len(undescribed)} ids; write the PNG in the order RGB (OpenCV writes BGR)"
         )
-    if len(undescribed) > _MANY_IDS and np.isin(numbers, undescribed).sum() <= _MANY_IDS_AREA * len(undescribed):
+    if len(undescribed) > _MANY_IDS and areas.sum() <= _MANY_IDS_AREA * len(undescribed):
         return (
             f"expected the ids of {len(segments)} described segments, got {len(undescribed)} others of few pixels "
             "each, as after interpolation or JPEG; resize ids with nearest neighbor, and write PNG"
@@ -285,10 +285,9 @@ def coco_notes(source: AnnotationSource, labels: LabelSpace) -> list[Issue]:
     return list({issue.kind: issue for issue in reversed(found)}.values())[::-1]
 
 
-def _largest_area(numbers: NDArray[np.int32], chosen: list[int]) -> int:
-    """Return the area of the largest of the chosen segments in pixels."""
-    _, counts = np.unique(numbers[np.isin(numbers, chosen)], return_counts=True)
-    return int(counts.max())
+def _areas(runs: IdRuns, chosen: list[int]) -> NDArray[np.int64]:
+    """Return the areas of the chosen ids in pixels; int64, ascending by id."""
+    return runs.areas()[np.isin(runs.numbers, chosen)]
 
 
 def file_name_of(entry: Entry) -> object:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from panscape.errors import InvalidAnnotationError, UnreadableFileError, in_one_line, listed
-from panscape.formats import decode_cityscapes, decode_idd, load_label_image, unique_ids
-from panscape.formats.cityscapes import DIVISOR
+from panscape.formats import decode_idd, load_label_image
+from panscape.formats.cityscapes import category_number, map_of_instance_ids
 from panscape.formats.idd import idd_size
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import key_of
 from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, require_size, unreadable
+from panscape.formats.segments_info import IdRuns
 from panscape.geometry import Size
 from panscape.image_files import require_within_limit
 from panscape.input_files import find_files, load_json
@@ -66,11 +67,11 @@ def _read_polygons(path: Path, labels: LabelSpace, size: Size | None) -> Panopti
 
 def _read_instances(entry: Entry, labels: LabelSpace, size: Size | None) -> Reading:
     require_png(entry.content, size)
-    numbers = load_label_image(entry.content)
-    ids = {value if value < DIVISOR else value // DIVISOR: value for value in unique_ids(numbers)}
+    runs = IdRuns.of(load_label_image(entry.content))
+    ids = {category_number(value): value for value in runs.numbers.tolist()}
     unknown = [value for category, value in ids.items() if category != _VOID and category not in labels.id_of_source]
     issues = []
     if unknown:
         what = f"expected level-3 instance ids of IDD, id or 1000 times id plus number, got {listed(unknown)}"
         issues.append(Issue(entry.file, IssueKind.CATEGORY, what))
-    return Reading(decode_cityscapes(numbers, labels), tuple(issues))
+    return Reading(map_of_instance_ids(runs, labels), tuple(issues))
