@@ -7,8 +7,9 @@ on one image.
 
 Run ``python benchmarks/metrics.py``; it prints a Markdown table, and that of ``metrics_ap.py`` below it.
 ``--torchmetrics 0`` skips torchmetrics, which takes seconds per image, and ``--no-ap`` skips average precision.
-``--quick`` takes seconds: it checks that all implementations run and agree; its times are meaningless. ``--decoding``
-measures the decoding of PNGs instead (``metrics_decoding.py``).
+``--files`` measures the evaluation of COCO panoptic files instead (``metrics_files.py``), and ``--decoding`` the
+decoding of PNGs by threads and processes (``metrics_decoding.py``). ``--quick`` takes seconds: it checks that all
+implementations run and agree; its times are meaningless.
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ def a_scene(seed: int, num_segments: int, height: int, width: int) -> Scene:
     return Scene(prediction, map_of_truth, map_of_truth.areas().tolist())
 
 
+def by_reading(scenes: Sequence[Scene]) -> np.ndarray:
+    """Only read both maps of each scene: no way to count can be faster."""
+    return np.array([[int(side.ids.numpy().max()) for side in scene[:2]] for scene in scenes])
+
+
 def with_panscape(scenes: Sequence[Scene]) -> np.ndarray:
     metric = PanopticQuality(LABELS)
     for prediction, truth, _ in scenes:
@@ -107,36 +113,46 @@ def with_published_algorithm(scenes: Sequence[Scene]) -> np.ndarray:
     """Run panopticapi's algorithm for decoded images: two np.unique and loops over dictionaries."""
     total = np.zeros((len(LABELS), 4))
     for prediction, truth, true_areas in scenes:
-        stats = np.zeros((len(LABELS), 4))
         true_ids, predicted_ids = (m.ids.numpy().astype(np.uint32) for m in (truth, prediction))
         crowds = [False] * truth.num_segments if truth.crowd is None else truth.crowd.tolist()
         true = dict(enumerate(zip(truth.category.tolist(), true_areas, crowds, strict=True), start=1))
-        ids, areas = np.unique(predicted_ids, return_counts=True)
-        area_of = dict(zip(ids.tolist(), areas.tolist(), strict=True))
         predicted = dict(enumerate(prediction.category.tolist(), start=1))
-        combined = true_ids.astype(np.uint64) * 2**24 + predicted_ids.astype(np.uint64)
-        keys, areas = np.unique(combined, return_counts=True)
-        shared = {(k // 2**24, k % 2**24): n for k, n in zip(keys.tolist(), areas.tolist(), strict=True)}
-        true_matched, predicted_matched = set(), set()
-        for (t, p), area in shared.items():
-            if t == 0 or p == 0 or true[t][2] or true[t][0] != predicted[p]:
-                continue
-            iou = area / (area_of[p] + true[t][1] - area - shared.get((0, p), 0))
-            if iou > 0.5:
-                stats[true[t][0], 0] += 1
-                stats[true[t][0], 3] += iou
-                true_matched.add(t)
-                predicted_matched.add(p)
-        crowd_of = {category: t for t, (category, _, is_crowd) in true.items() if is_crowd}
-        for t, (category, _, is_crowd) in true.items():
-            if not is_crowd and t not in true_matched:
-                stats[category, 2] += 1
-        for p, category in predicted.items():
-            excused = shared.get((0, p), 0) + shared.get((crowd_of.get(category, -1), p), 0)
-            if p not in predicted_matched and excused / area_of[p] <= 0.5:
-                stats[category, 1] += 1
-        total += stats
+        total += published_counts(true_ids, predicted_ids, true, predicted)
     return total
+
+
+def published_counts(
+    true_ids: np.ndarray,
+    predicted_ids: np.ndarray,
+    true: dict[int, tuple[int, int, bool]],
+    predicted: dict[int, int],
+) -> np.ndarray:
+    """Return TP, FP, FN and sum of IoU by category of one image, given category, area and crowd flag by id."""
+    stats = np.zeros((len(LABELS), 4))
+    ids, areas = np.unique(predicted_ids, return_counts=True)
+    area_of = dict(zip(ids.tolist(), areas.tolist(), strict=True))
+    combined = true_ids.astype(np.uint64) * 2**24 + predicted_ids.astype(np.uint64)
+    keys, areas = np.unique(combined, return_counts=True)
+    shared = {(k // 2**24, k % 2**24): n for k, n in zip(keys.tolist(), areas.tolist(), strict=True)}
+    true_matched, predicted_matched = set(), set()
+    for (t, p), area in shared.items():
+        if t == 0 or p == 0 or true[t][2] or true[t][0] != predicted[p]:
+            continue
+        iou = area / (area_of[p] + true[t][1] - area - shared.get((0, p), 0))
+        if iou > 0.5:
+            stats[true[t][0], 0] += 1
+            stats[true[t][0], 3] += iou
+            true_matched.add(t)
+            predicted_matched.add(p)
+    crowd_of = {category: t for t, (category, _, is_crowd) in true.items() if is_crowd}
+    for t, (category, _, is_crowd) in true.items():
+        if not is_crowd and t not in true_matched:
+            stats[category, 2] += 1
+    for p, category in predicted.items():
+        excused = shared.get((0, p), 0) + shared.get((crowd_of.get(category, -1), p), 0)
+        if p not in predicted_matched and excused / area_of[p] <= 0.5:
+            stats[category, 1] += 1
+    return stats
 
 
 class Peer(NamedTuple):
@@ -184,6 +200,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--no-ap", action="store_true", help="skip average precision")
     parser.add_argument("--decoding", action="store_true", help="time the decoding of PNGs instead of metrics")
+    parser.add_argument("--files", action="store_true", help="time the evaluation of files instead")
     parser.add_argument("--quick", action="store_true", help="check that everything runs; the times are meaningless")
     arguments = parser.parse_args()
     if arguments.decoding:
@@ -191,6 +208,12 @@ def main() -> None:
             metrics_decoding.print_quickly()
         else:
             metrics_decoding.print_decoding(metrics_decoding.default_workers(), num_pngs=64, repeats=5)
+        return
+    if arguments.files:
+        import metrics_files  # it imports this file
+
+        measured = metrics_files.measure(*metrics_files.QUICK) if arguments.quick else metrics_files.measure()
+        print(metrics_files.files_table(measured))
         return
     if arguments.quick:
         arguments.images, arguments.repeats, arguments.size = 1, 1, (128, 256)
@@ -207,6 +230,7 @@ def main() -> None:
     if not all(np.array_equal(way(scenes), expected) for way in ways.values()):
         raise SystemExit("the implementations disagree")
     tp, fp, fn, _ = expected.sum(0)
+    ways["only reading both maps, `numpy.max`"] = by_reading
     times = cpu_milliseconds({name: lambda way=way: way(scenes) for name, way in ways.items()}, arguments.repeats)
 
     height, width = arguments.size
@@ -215,7 +239,7 @@ def main() -> None:
     print(f"{len(scenes)} images of {height} x {width}, {true:.0f} true and {predicted:.0f} predicted segments each;")
     print(f'"equal" means the same {tp:.0f} matches, {fp:.0f} false positives and {fn:.0f} false negatives,')
     print("and bit-identical sums of IoU.\n")
-    per_image = {name: Peer(ms / len(scenes), "equal") for name, ms in times.items()}
+    per_image = {name: Peer(ms / len(scenes), "" if "only" in name else "equal") for name, ms in times.items()}
     if arguments.torchmetrics:
         per_image["torchmetrics `PanopticQuality`"] = with_torchmetrics(scenes[0])
     published = per_image["panopticapi's algorithm, in memory"].milliseconds

@@ -21,6 +21,7 @@ from panscape.metrics.panoptic_quality import count_matches
 from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.metrics.semantic_iou import count_confusion, map_of_semantic
 from panscape.ops.contingency_table import ContingencyTable
+from panscape.ops.runs import run_ends
 from panscape.panoptic import PanopticMap
 
 _MOST = 2**40  # more pixels than any image has, and small enough to be summed
@@ -211,13 +212,11 @@ def truth_digest(truth: PanopticMap) -> str:
     Args:
         truth: on any device.
     """
-    ids = truth.ids.cpu().flatten().numpy()
-    # Runs of equal ids are many times fewer than pixels.
-    start = np.concatenate([[0], np.flatnonzero(ids[1:] != ids[:-1]) + 1])[: len(ids)]
-    stop = np.append(start[1:], len(ids))[: len(start)]
-    length = stop - start
-    parts = (length, length * (start + stop - 1))  # pixels, and twice their positions
-    area, place = (np.bincount(ids[start], part, truth.num_segments + 1)[1:] for part in parts)
+    ids = truth.ids.cpu().numpy()
+    stop = run_ends(ids)  # runs of equal ids are many times fewer than pixels
+    length = np.diff(stop, prepend=0)
+    parts = (length, length * (2 * stop - length - 1))  # pixels, and twice their positions
+    area, place = (np.bincount(ids.reshape(-1)[stop - 1], part, truth.num_segments + 1)[1:] for part in parts)
     crowd = np.zeros(len(area), bool) if truth.crowd is None else truth.crowd.cpu().numpy()
     rows = np.stack([truth.category.cpu().numpy(), crowd, area, place], axis=1).astype("<i8")[area > 0]
     rows = rows[np.lexsort(rows.T)]

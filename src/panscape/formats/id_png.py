@@ -120,7 +120,8 @@ def _parse(content: bytes) -> _Content | None:
     """Return the content of a whole PNG that :func:`load_id_png` reads; None for any other file."""
     if not content.startswith(_SIGNATURE):
         return None
-    header, data, position = b"", [], len(_SIGNATURE)
+    header, position = b"", len(_SIGNATURE)
+    data: list[bytes] = []
     while position + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, position)
         end = position + 12 + length

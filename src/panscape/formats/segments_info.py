@@ -104,6 +104,6 @@ def map_from_id_image(
 
 
 def unique_ids(numbers: NDArray[Any]) -> list[int]:
-    """Return the numbers that occur in ``numbers``, integers [H, W], ascending."""
-    found: list[int] = IdRuns.of(numbers).numbers.tolist()
+    """Return the numbers that occur in ``numbers``, integers of any shape, ascending."""
+    found: list[int] = IdRuns.of(numbers.reshape(1, -1)).numbers.tolist()
     return found

@@ -47,8 +47,8 @@ def _unfilter(rows: NDArray[np.uint8], found: NDArray[np.uint8], pixel: int) -> 
             _from_left(row, above, pixel, kind == _PAETH, places[: marked(words, 0, places)], out)
         elif kind == _AVERAGE:
             for i in range(num_bytes):
-                left = out[i - pixel] if i >= pixel else np.uint8(0)
-                out[i] = row[i] + np.uint8((np.int64(left) + np.int64(above[i])) >> 1)
+                before = np.int64(out[i - pixel]) if i >= pixel else np.int64(0)
+                out[i] = row[i] + np.uint8((before + np.int64(above[i])) >> 1)
         else:
             return False
         above = out
@@ -92,8 +92,8 @@ def _from_left(
         for i in range(start, done):
             left = np.int64(out[i - pixel]) if i >= pixel else np.int64(0)
             if is_paeth:
-                left_up = np.int64(above[i - pixel]) if i >= pixel else np.int64(0)
-                left = _paeth(left, np.int64(above[i]), left_up)
+                left_above = np.int64(above[i - pixel]) if i >= pixel else np.int64(0)
+                left = _paeth(left, np.int64(above[i]), left_above)
             out[i] = row[i] + np.uint8(left)
     _repeat(out, above, done, out.size, pixel, is_paeth)
 
@@ -118,7 +118,7 @@ def _repeat(
 
 
 @jit
-def _paeth(left: int, above: int, left_above: int) -> int:
+def _paeth(left: np.int64, above: np.int64, left_above: np.int64) -> np.int64:
     to_left, to_above = abs(above - left_above), abs(left - left_above)
     to_left_above = abs(left + above - 2 * left_above)
     if to_left <= to_above and to_left <= to_left_above:

@@ -220,7 +220,7 @@ def _read(undescribed_area: int, entry: Entry, labels: LabelSpace, size: Size | 
         what = _cause(areas, undescribed, described.segments) or undescribed_ids(undescribed)
         issues.append(Issue(entry.file, IssueKind.UNDESCRIBED, what))
     segments = described.segments
-    if segments and not undescribed and not panoptic.ids.any():
+    if segments and not undescribed and not {s.number for s in segments}.intersection(runs.numbers.tolist()):
         what = (
             f"expected the pixels of {len(segments)} described segments, got only 0 (void); write each id as red + 256 "
             "green + 65536 blue"
