@@ -1,4 +1,4 @@
-"""PNG of ids, written and read in a fraction of a general library's time; lossless.
+"""PNG of ids, written and read in a fraction of a general library's time.
 
 A general encoder tries five filters on every row. Of ids, the difference to the row above is nearly always zero, and
 runs of zeros need no search for longer matches. A general decoder reverses the filters byte by byte.
@@ -34,7 +34,7 @@ _UP = 2  # the filter type of a row that is written as the difference to the one
 
 @cache
 def _compression() -> ModuleType:
-    """Return zlib-ng if it is installed, else zlib, which takes 4 to 7 times as long."""
+    """Return zlib-ng if it is installed, else zlib, which takes several times as long."""
     try:
         from zlib_ng import zlib_ng
     except ImportError:
