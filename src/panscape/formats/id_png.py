@@ -3,7 +3,7 @@
 A general encoder tries five filters on every row. Of ids, the difference to the row above is nearly always zero, and
 runs of zeros need no search for longer matches. A general decoder reverses the filters byte by byte.
 
-With the extra ``png``, zlib-ng compresses and decompresses, else the standard library.
+zlib-ng compresses and decompresses where a wheel of it exists, else the standard library.
 
 Source: the PNG specification, https://www.w3.org/TR/png-3/.
 """
