@@ -35,12 +35,12 @@ def outputs(seed: int, batch: int, levels: int = 0) -> tuple[torch.Tensor, torch
 @pytest.mark.parametrize("levels", [0, 2])
 @pytest.mark.parametrize("top_k", [3, 200])
 @pytest.mark.parametrize("beyond", ["panoptic_swiftnet", "panoptic_deeplab"])
-@pytest.mark.parametrize("thing_area", [0, 400])
-def test_the_device_equals_the_reference(align_corners, levels, top_k, beyond, thing_area):
+@pytest.mark.parametrize(
+    "more", [{}, {"thing_area": 400, "one_category": True}, {"largest_part": True, "leftover_area": 100}]
+)
+def test_the_device_equals_the_reference(align_corners, levels, top_k, beyond, more):
     logits, center, offset = outputs(seed=top_k, batch=3, levels=levels)
-    decoding = CenterDecoding(
-        stuff_area=300, top_k=top_k, align_corners=align_corners, thing_area=thing_area, compat=beyond
-    )
+    decoding = CenterDecoding(stuff_area=300, top_k=top_k, align_corners=align_corners, compat=beyond, **more)
     sizes = [(192, 288), (100, 288), (191, 13)]
     device = [part.cuda() for part in (logits, center, offset)]
     geometries = [ImageGeometry.of(size, padded_size=(192, 288)) for size in sizes]

@@ -75,6 +75,9 @@ def groupings(draw):
         stuff_share=draw(st.sampled_from([0.0, 0.0, 0.01, 0.3])),
         compat=draw(st.sampled_from(["panoptic_swiftnet", "panoptic_deeplab"])),
         join_peaks=draw(st.booleans()),
+        one_category=draw(st.booleans()),
+        largest_part=draw(st.booleans()),
+        leftover_area=draw(st.sampled_from([0, 0, 1, 4, 30])),
     )
     return logits, center, offset, ImageGeometry.of(size, padded_size=padded), things, decoding
 

@@ -44,11 +44,14 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {
     "nms_iou": (0.4, 0.5, 0.6, 0.7),
     "max_overlap": (0.3, 0.5, 0.7),
     "stuff_on_uncovered": (False, True),
+    "one_category": (False, True),
+    "largest_part": (False, True),
 }
 _FACTORS: Mapping[str, tuple[float, ...]] = {
     "nms_kernel": (0.4, 0.7, 1.4, 2.5),
     "stuff_area": (0.25, 0.5, 2, 4),
     "thing_area": (0, 0.25, 0.5, 2, 4),
+    "leftover_area": (0, 0.5, 2, 4),
 }
 _ODD = ("nms_kernel",)
 _AREA = 64  # pixels, if the current area is 0 and has no multiples

@@ -1,12 +1,14 @@
 """Merge detected instances and a semantic segmentation into a panoptic map, for systems that detect objects.
 
 The heuristic of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation;
-``panscape.ops.fuse_masks`` lists them.
+``panscape.ops.fuse_masks`` lists them. Rules about the connected parts of objects, which are ours and off by default,
+follow (:mod:`panscape.representations.parts`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from panscape.labels import LabelSpace
 from panscape.ops.cropped_masks import CroppedMasks, Detections
 from panscape.ops.fuse_masks import fuse_masks
 from panscape.panoptic import PanopticMap
+from panscape.representations.parts import ThingParts, apply_parts
 
 __all__ = ["CroppedMasks", "Detections", "FusionConfig", "fuse_instances"]
 
@@ -35,6 +38,11 @@ class FusionConfig:
             categories is a thing. Off as published.
         stuff_share: Minimum share of the map's pixels of a stuff category, below 1; with less it becomes void. Ours,
             for images of very different sizes.
+        largest_part: Keep only the largest connected part of each object; pixels of the others join the stuff of their
+            category, or are void. Ours: published code keeps all, as does False.
+        leftover_area: Minimum number of connected pixels without an object, whose argmax is the same thing, that become
+            one; with fewer, or always if it is 0, they are void. Ours: published code has none. Their score is
+            min_score. Has no effect with stuff_on_uncovered, which leaves no such pixels.
 
     Raises:
         InvalidArgumentError: a value is out of range.
@@ -45,6 +53,8 @@ class FusionConfig:
     stuff_area: NonNegativeInt = 4096
     stuff_on_uncovered: bool = False
     stuff_share: BelowOne = 0.0
+    largest_part: bool = False
+    leftover_area: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -52,6 +62,16 @@ class FusionConfig:
     def smallest_stuff(self, size: tuple[int, int]) -> int:
         """Return the minimum number of free pixels of a stuff category, in a map of this size."""
         return max(self.stuff_area, min_area_pixels(self.stuff_share, size))
+
+    @property
+    def parts(self) -> ThingParts:
+        """The rules about parts of objects; the score of leftover things is the lowest that an object has."""
+        return ThingParts(self.largest_part, self.leftover_area, leftover_score=self.min_score)
+
+    def at_ratio(self, ratio: float) -> FusionConfig:
+        """Return the rules for an image with ``ratio`` times as many pixels."""
+        leftover_area = math.ceil(self.leftover_area * ratio)
+        return replace(self, stuff_area=round(self.stuff_area * ratio), leftover_area=leftover_area)
 
     def semantic_ids(self, labels: LabelSpace) -> tuple[int, ...]:
         """Return the ascending categories over which to take the argmax that :func:`fuse_instances` receives.
@@ -86,7 +106,7 @@ def fuse_instances(
 
     Returns:
         A map of the size of ``semantic``, on its device, with the labels. First the stuff by category with score 1,
-        then the objects by descending priority; segments without pixels are omitted.
+        then the objects by descending priority, then leftover things; segments without pixels are omitted.
 
     Raises:
         InvalidArgumentError: the arguments contradict each other, or a value is out of range.
@@ -98,12 +118,13 @@ def fuse_instances(
     is_thing = torch.tensor([c.is_thing for c in labels], device=semantic.device)
     stuff_area = fusion.smallest_stuff((semantic.shape[0], semantic.shape[1]))
     ids, stuff, accepted = fuse_masks(windows, order, semantic, is_thing, fusion.max_overlap, stuff_area)
-    return PanopticMap(
+    panoptic = PanopticMap(
         ids,
         torch.cat([stuff, category[accepted]]),
         torch.cat([score.new_ones(len(stuff)), score[accepted]]),
         labels=labels,
     )
+    return apply_parts(panoptic, semantic, is_thing, fusion.parts)
 
 
 def _check(

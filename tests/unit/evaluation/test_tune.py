@@ -236,6 +236,8 @@ def test_default_values_are_possible_ascending_and_around_the_present_ones() -> 
     assert default_grid(decodings[0])["nms_kernel"] == (17, 29, 41, 57, 103)
     assert default_grid(decodings[0])["stuff_area"] == (1024, 2048, 4096, 8192, 16384)
     assert default_grid(decodings[0])["thing_area"] == (0, 16, 32, 128, 256)
+    assert default_grid(decodings[0])["leftover_area"] == (0, 32, 128, 256)
+    assert default_grid(DenseBoxDecoding())["largest_part"] == (False, True)
     assert next(iter(default_grid(DenseBoxDecoding()))) == "min_score"
     assert default_grid(RegionDecoding())["mask_threshold"] == (0.5, 0.6, 0.7)
     assert default_grid(None) == {}

@@ -47,7 +47,7 @@ def test_nested_options_are_replaced_and_the_others_stay() -> None:
         (
             {"sigma": 3},
             UnknownNameError,
-            r"unknown decoding option 'sigma'; known: class_agnostic_nms_iou, compat, mask",
+            r"unknown decoding option 'sigma'; known: class_agnostic_nms_iou, compat, largest_part",
         ),
         ({"fusion": FusionConfig()}, UnknownNameError, "unknown decoding option 'fusion'"),
         ({"min_score": 1.5}, InvalidArgumentError, r"expected min_score in 0\.\.1, got 1\.5"),

@@ -205,3 +205,28 @@ def test_a_label_space_whose_things_come_first():
     labels = LabelSpace("mixed", (Category("a", True, 0, (0, 0, 0)), Category("b", False, 1, (0, 0, 0))))
     result = fused(["#.."], [0.9], [0], semantic=[[0, 1, 0]], labels=labels)
     assert (result.ids.tolist(), result.category.tolist()) == ([[2, 1, 0]], [1, 0])
+
+
+def test_pixels_of_smaller_parts_join_the_stuff_of_their_category():
+    semantic = [[DISC, DISC, SKY, SKY, GROUND, DISC, SKY]]
+    rules = FusionConfig(stuff_area=2, largest_part=True)  # the pixel of ground is too few, whatever is freed
+    result = fused(["##.###."], [0.9], semantic=semantic, fusion=rules)
+    assert result.ids.tolist() == [[0, 0, 1, 2, 2, 2, 1]]
+    result = fused(["###.##."], [0.9], semantic=semantic, fusion=rules)
+    assert result.ids.tolist() == [[2, 2, 2, 1, 0, 0, 1]]
+    assert result.category.tolist() == [SKY, DISC]
+
+
+def test_leftover_things_become_objects_of_the_lowest_score():
+    semantic = [[DISC, DISC, SKY, BOX, BOX, DISC]]
+    rules = FusionConfig(stuff_area=1, min_score=0.25, leftover_area=2)
+    result = fused(["#....."], [0.9], semantic=semantic, fusion=rules)
+    assert result.ids.tolist() == [[2, 0, 1, 3, 3, 0]]
+    assert result.category.tolist() == [SKY, DISC, BOX]
+    assert torch.equal(result.score, torch.tensor([1, 0.9, 0.25]))
+
+
+def test_areas_scale_with_the_image_and_leftover_things_stay_on():
+    scaled = FusionConfig(stuff_area=100, leftover_area=1).at_ratio(0.25)
+    assert (scaled.stuff_area, scaled.leftover_area) == (25, 1)
+    assert FusionConfig(leftover_area=0).at_ratio(4).leftover_area == 0

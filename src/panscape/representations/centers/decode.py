@@ -11,10 +11,13 @@ Panoptic-DeepLab's (Cheng et al., CVPR 2020, section 3.3):
    (With ``compat="panoptic_deeplab"``, those above the ``top_k``-th highest are kept, in raster order, as in its own
    code. With fewer centres both give the same segments.)
 3. A thing pixel is assigned to the centre nearest to the position its offset points to; ties go to the first centre.
-4. Each centre's segment takes the category of the majority of its pixels; ties go to the smallest category.
+4. Each centre's segment takes the category of the majority of its pixels; ties go to the smallest category. With
+   ``one_category``, which is ours, its other pixels become void.
 5. Stuff of less than ``stuff_area`` pixels, and things without any centre, become void. So do stuff of less than
    ``stuff_share`` of the image and thing segments of less than ``thing_area`` pixels; these two rules are ours, and off
    by default.
+6. Rules about the connected parts of things follow, which are ours and off by default
+   (:mod:`panscape.representations.parts`).
 
 NaN counts as the lowest logit, as no centre and as an offset of 0; values beyond +-1e30 are clamped. Published code
 does not define these cases.
@@ -46,6 +49,7 @@ from panscape.representations.centers.decode_config import (
 from panscape.representations.centers.decode_cpu import group, paint
 from panscape.representations.centers.decode_gpu import group_centers_batched
 from panscape.representations.centers.peaks_cpu import find_peaks
+from panscape.representations.parts import apply_parts, apply_parts_reference
 
 __all__ = ["CenterDecoding", "group_centers", "group_centers_batched", "group_centers_reference"]
 
@@ -93,15 +97,19 @@ def group_centers_reference(
     for k in range(len(points)):
         mask = thing & (nearest == k)
         votes = torch.bincount(semantic[mask], minlength=num_categories).tolist()
-        if sum(votes) >= max(decoding.thing_area, 1):
-            category.append(votes.index(max(votes)))  # index: the smallest category on ties
+        majority = votes.index(max(votes))  # index: the smallest category on ties
+        if decoding.one_category:
+            mask &= semantic == majority
+        if mask.sum() >= max(decoding.thing_area, 1):
+            category.append(majority)
             score.append(min(float(peaks[k]), 1.0))
             ids[mask] = len(category)
-    return PanopticMap(
+    panoptic = PanopticMap(
         ids,
         torch.tensor(category, dtype=torch.int64, device=device),
         torch.tensor(score, dtype=torch.float32, device=device),
     )
+    return apply_parts_reference(panoptic, semantic, is_thing, decoding.parts)
 
 
 def _find_centers(heat: Tensor, decoding: CenterDecoding) -> tuple[Tensor, Tensor]:
@@ -190,10 +198,20 @@ def _group_centers_compiled(
 
     # Segments of the result: stuff by category, then things by centre. A code without a segment becomes void.
     stuff = np.flatnonzero(~is_thing & (areas >= decoding.smallest_stuff(size)))
-    things = np.flatnonzero(votes.sum(axis=1) >= max(decoding.thing_area, 1))
-    table = np.zeros(num_categories + len(points), dtype=np.int32)
-    table[np.concatenate([stuff, num_categories + things])] = np.arange(1, len(stuff) + len(things) + 1)
-    paint(code, table)
-    category = np.concatenate([stuff, votes[things].argmax(axis=1)])  # argmax: the smallest category on ties
+    majority = votes.argmax(axis=1)  # the smallest category on ties
+    kept = np.arange(num_categories) == majority[:, None] if decoding.one_category else np.ones_like(votes, dtype=bool)
+    things = np.flatnonzero((votes * kept).sum(axis=1) >= max(decoding.thing_area, 1))
+    table = np.zeros((1 + len(points), num_categories), dtype=np.int32)
+    table[0, stuff] = np.arange(1, len(stuff) + 1)
+    table[1 + things] = kept[things] * np.arange(len(stuff) + 1, len(stuff) + len(things) + 1)[:, None]
+    semantic = None
+    if decoding.parts.is_active:
+        semantic = code.copy()
+        paint(semantic, np.resize(np.arange(num_categories, dtype=np.int32), table.size))
+    paint(code, table.ravel())
+    category = np.concatenate([stuff, majority[things]])
     score = np.concatenate([np.ones(len(stuff), dtype=np.float32), np.minimum(peaks[things], np.float32(1))])
-    return PanopticMap(torch.from_numpy(code), torch.from_numpy(category), torch.from_numpy(score))
+    panoptic = PanopticMap(torch.from_numpy(code), torch.from_numpy(category), torch.from_numpy(score))
+    if semantic is None:
+        return panoptic
+    return apply_parts(panoptic, torch.from_numpy(semantic), torch.from_numpy(is_thing), decoding.parts)

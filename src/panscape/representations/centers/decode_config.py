@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import ceil, sqrt
 from typing import Literal
 
 import torch
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from panscape.constraints import BelowOne, NonNegative, NonNegativeInt, OddInt, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, min_area_pixels
+from panscape.representations.parts import ThingParts
 
 CenterCompat = Literal["panoptic_swiftnet", "panoptic_deeplab", "detectron2"]
 
@@ -43,6 +44,12 @@ class CenterDecoding:
             scaled when outputs are resized, so that they miss the centres; exactly as its Panoptic-DeepLab.
         join_peaks: Keep only the first, in raster order, of equally high centres within one window. Published code
             keeps all, as does False. Heatmaps in bfloat16 have plateaus, of which every pixel would be a centre.
+        one_category: Keep only the pixels of a thing segment that have its category; the others become void. Ours:
+            published code keeps all, as does False.
+        largest_part: Keep only the largest connected part of each thing segment; the others become void. Ours:
+            published code keeps all, as does False.
+        leftover_area: Minimum number of connected thing pixels of one category without a segment that become one; with
+            fewer, or always if it is 0, they are void. Ours: published code has none. Their score is the threshold.
 
     Raises:
         InvalidArgumentError: a value is out of range.
@@ -58,6 +65,9 @@ class CenterDecoding:
     resize: Literal["map", "outputs"] = "map"
     compat: CenterCompat = "panoptic_swiftnet"
     join_peaks: bool = False
+    one_category: bool = False
+    largest_part: bool = False
+    leftover_area: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -65,6 +75,12 @@ class CenterDecoding:
     def smallest_stuff(self, size: tuple[int, int]) -> int:
         """Return the minimum number of pixels of a stuff category in a map of this size; at least one."""
         return max(self.stuff_area, min_area_pixels(self.stuff_share, size), 1)
+
+    @property
+    def parts(self) -> ThingParts:
+        """The rules about parts of things; the score of leftover things is the threshold, which no centre exceeded."""
+        score = min(self.threshold, 1.0)
+        return ThingParts(self.largest_part, self.leftover_area, self.thing_area, score)
 
     def at_image_size(self, geometry: ImageGeometry) -> CenterDecoding:
         """Return the options with lengths and areas in pixels of the image instead of the network's input.
@@ -78,6 +94,7 @@ class CenterDecoding:
             nms_kernel=max(window, min(self.nms_kernel, 3)),
             stuff_area=round(self.stuff_area * ratio),
             thing_area=round(self.thing_area * ratio),
+            leftover_area=ceil(self.leftover_area * ratio),
         )
 
 

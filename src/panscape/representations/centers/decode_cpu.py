@@ -43,7 +43,7 @@ class Buckets(NamedTuple):
 def group(
     logits: Floats, offset: Floats, rows: Axis, columns: Axis, is_thing: Flags, points: Ints
 ) -> tuple[Ints, Longs, Longs]:
-    """Assign a code to every pixel: its category c, or C + k if it is a thing's pixel and nearest to centre k.
+    """Assign a code to every pixel: its category c, or C * (1 + k) + c if it is a thing's and nearest to centre k.
 
     Args:
         logits: float32 [C, h, w].
@@ -172,7 +172,7 @@ def _group_span(
                         lowest_root, nearest = root, k
         else:
             nearest = np.uint32(_nearest_of_all(center_y, center_x, place_y, place_x))
-        code[y, x] = len(is_thing) + nearest
+        code[y, x] = len(is_thing) * (1 + nearest) + c
         votes[nearest, c] += 1
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from panscape.geometry import ImageGeometry
 from panscape.ops.argmax import argmax_over_planes
@@ -18,6 +19,7 @@ from panscape.representations.centers.decode_config import (
     rounded_root,
     thing_table,
 )
+from panscape.representations.parts import apply_parts
 
 
 def group_centers_batched(
@@ -30,7 +32,8 @@ def group_centers_batched(
 ) -> list[PanopticMap]:
     """Group a batch as ``group_centers`` groups each image, for devices with slow synchronisation.
 
-    The CPU waits for the device twice per batch: for the number of centres and for the number of segments.
+    The CPU waits for the device twice per batch, for the number of centres and for the number of segments; rules about
+    parts of things add a copy of each map to the CPU and back.
 
     Args:
         semantic_logits: float [B, C, h, w].
@@ -68,14 +71,19 @@ def group_centers_batched(
     votes = _histogram(torch.where(thing, nearest * num_categories + semantic, -1), slots * num_categories)
     votes = votes.reshape(-1, slots, num_categories)
     winner = votes.argmax(dim=2)
+    code = torch.where(thing, nearest + num_categories, semantic)
+    num_votes = votes.sum(2)
+    if decoding.one_category:
+        num_votes = votes.amax(2)
+        own = winner.gather(1, nearest.flatten(1)).reshape(nearest.shape)
+        code = torch.where(thing & (semantic != own), num_categories + slots, code)
     areas = _histogram(torch.where(inside, semantic, -1), num_categories)
     # Candidates for segments: stuff by category, then things by centre.
     smallest_stuff = torch.tensor([[decoding.smallest_stuff(size)] for size in sizes], device=device)
     stuff = (areas >= smallest_stuff) & ~is_thing
-    things = (votes.sum(2) >= max(decoding.thing_area, 1)) & (counts > 0)[:, None]
+    things = (num_votes >= max(decoding.thing_area, 1)) & (counts > 0)[:, None]
     present = torch.cat([stuff, things], dim=1)
-    row_of = torch.where(present, present.cumsum(1), 0).int()
-    code = torch.where(thing, nearest + num_categories, semantic)
+    row_of = F.pad(torch.where(present, present.cumsum(1), 0).int(), (0, 1))  # the last code is void
     ids = row_of.gather(1, code.flatten(1)).reshape(code.shape)
     kinds = torch.arange(num_categories, device=device).expand_as(areas)
     category = torch.cat([kinds, winner], dim=1)
@@ -83,10 +91,12 @@ def group_centers_batched(
     # Sort kept candidates to the front, in their order; then a single copy returns their number.
     order = present.logical_not().to(torch.uint8).sort(dim=1, stable=True).indices
     category, score = category.gather(1, order), score.gather(1, order)
-    return [
-        PanopticMap(ids[b, : size[0], : size[1]].contiguous(), category[b, :num].clone(), score[b, :num].clone())
-        for b, (size, num) in enumerate(zip(sizes, present.sum(1).tolist(), strict=True))
-    ]
+    maps = []
+    for b, ((height, width), num) in enumerate(zip(sizes, present.sum(1).tolist(), strict=True)):
+        own = ids[b, :height, :width].contiguous()
+        panoptic = PanopticMap(own, category[b, :num].clone(), score[b, :num].clone())
+        maps.append(apply_parts(panoptic, semantic[b, :height, :width], is_thing, decoding.parts))
+    return maps
 
 
 def _find_centers_batched(heat: Tensor, decoding: CenterDecoding) -> tuple[Tensor, Tensor, Tensor]:

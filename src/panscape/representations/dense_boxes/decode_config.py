@@ -62,7 +62,7 @@ class DenseBoxDecoding:
     def at_image_size(self, geometry: ImageGeometry) -> DenseBoxDecoding:
         """Return the options with areas in pixels of the image instead of the network's input."""
         ratio = geometry.size.area / geometry.inference_size.area
-        return replace(self, fusion=replace(self.fusion, stuff_area=round(self.fusion.stuff_area * ratio)))
+        return replace(self, fusion=self.fusion.at_ratio(ratio))
 
     @property
     def selection(self) -> BoxSelection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, Protocol
 
 import torch
@@ -121,8 +121,10 @@ def decode_regions(
     """
     detections = detect_regions(outputs, geometries, labels, decoding.mask_threshold, decoding.fusion.min_score)
     semantic = semantic_at_image_size(outputs.semantic, geometries, labels, decoding.fusion, merge_things=merge_things)
+    # One channel for all things does not tell which thing a leftover pixel is.
+    fusion = replace(decoding.fusion, leftover_area=0) if merge_things else decoding.fusion
     return [
-        fuse_instances(one.masks, one.category, one.score, category, labels, decoding.fusion)
+        fuse_instances(one.masks, one.category, one.score, category, labels, fusion)
         for one, category in zip(detections, semantic, strict=True)
     ]
 

@@ -62,7 +62,7 @@ class RegionRepresentation:
         max_crowd: Share of a box from which on it is not trained, if so much of it is ignored.
         second_stage_of_empty: Train the second stage on images without objects, where everything is background.
         merge_things: Whether the semantic logits have one channel for all things, the first, followed by the stuff
-            (Panoptic FPN), instead of one for each category.
+            (Panoptic FPN), instead of one for each category. Then ``leftover_area`` has no effect.
         level_side: Side of a square region, in pixels, from which on its features have stride 8 instead of 4, and for
             each doubling twice the stride. Images much smaller than 1000 pixels need a shorter one.
         max_objects: Number of objects of an image that are kept; the smallest others are ignored.

@@ -350,3 +350,50 @@ def test_contradictions_are_refused():
     ):
         with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
             CenterDecoding(**wrong)
+
+
+# The centre at 0 takes the things of columns 0..4, of which one is of category 2, that at 9 those of columns 5..9.
+ROW_CATEGORY = [[1, 1, 0, 2, 1, 1, 0, 1, 1, 1]]
+LOW = [1, 0.9, 0.5, 0.1]  # the last is the threshold: of a thing that was left over
+ROW_HEAT = [[0.9, 0, 0, 0, 0, 0, 0, 0, 0, 0.5]]
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("more", "ids", "category", "score"),
+    [
+        ({}, [[2, 2, 1, 2, 2, 3, 1, 3, 3, 3]], [0, 1, 1], [1, 0.9, 0.5]),
+        ({"one_category": True}, [[2, 2, 1, 0, 2, 3, 1, 3, 3, 3]], [0, 1, 1], [1, 0.9, 0.5]),
+        # of equal parts the first remains; the parts of one segment need not touch
+        ({"largest_part": True}, [[2, 2, 1, 0, 0, 0, 1, 3, 3, 3]], [0, 1, 1], [1, 0.9, 0.5]),
+        ({"largest_part": True, "thing_area": 3}, [[0, 0, 1, 0, 0, 0, 1, 2, 2, 2]], [0, 1], [1, 0.5]),
+        (
+            {"largest_part": True, "leftover_area": 1},
+            [[2, 2, 1, 4, 5, 5, 1, 3, 3, 3]],
+            [0, 1, 1, 2, 1],
+            [1, 0.9, 0.5, 0.1, 0.1],
+        ),
+        ({"largest_part": True, "leftover_area": 2}, [[2, 2, 1, 0, 4, 4, 1, 3, 3, 3]], [0, 1, 1, 1], LOW),
+        ({"one_category": True, "leftover_area": 1}, [[2, 2, 1, 4, 2, 3, 1, 3, 3, 3]], [0, 1, 1, 2], LOW),
+        # without centres: the connected parts of each category
+        (
+            {"threshold": 2.0, "leftover_area": 1},
+            [[2, 2, 1, 3, 4, 4, 1, 5, 5, 5]],
+            [0, 1, 2, 1, 1],
+            [1, 1, 1, 1, 1],
+        ),
+    ],
+)
+def test_parts_of_things(group, more, ids, category, score):
+    decoding = replace(SMALL, **more)
+    result = whole_size(group, ROW_CATEGORY, ROW_HEAT, things=(1, 2), decoding=decoding)
+    assert result.ids.tolist() == ids
+    assert result.category.tolist() == category
+    torch.testing.assert_close(result.score, torch.tensor(score, dtype=torch.float32))
+
+
+@ALL
+def test_the_minority_does_not_count_towards_the_area_of_a_thing(group):
+    decoding = replace(SMALL, one_category=True, thing_area=3)
+    result = whole_size(group, [[1, 1, 2, 2, 2]], [[0.5, 0, 0, 0, 0.9]], things=(1, 2), decoding=decoding)
+    assert result.num_segments == 0  # two pixels of 1 and one of 2; two of 2
