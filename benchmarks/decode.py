@@ -3,8 +3,9 @@
 Input: stride-4 outputs of a street-like scene of 1024 x 2048 pixels with 19 categories, for several numbers of
 centres. The common algorithm upsamples all outputs, computes the distance of every pixel to every centre, and makes one
 mask per segment; at 200 centres it needs about 5 GB. All implementations compute the final map from the same outputs,
-and the differing pixels are counted. Times are CPU time of the process with one thread, the minimum over several rounds
-in which the implementations alternate.
+and the differing pixels are counted. The additional time of the rules on parts of things (``one_category``,
+``largest_part`` and ``leftover_area``), which change the map, is in its own columns. Times are CPU time of the process
+with one thread, the minimum over several rounds in which the implementations alternate.
 
 Run ``python benchmarks/decode.py``; it prints a Markdown table.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -28,6 +30,8 @@ from panscape.geometry import ImageGeometry
 from panscape.representations.centers.decode import CenterDecoding, group_centers, group_centers_reference
 
 DECODING = CenterDecoding()
+LARGEST = replace(DECODING, largest_part=True)
+ALL_PARTS = replace(LARGEST, one_category=True, leftover_area=200)
 
 
 def common(outputs: Outputs) -> Tensor:
@@ -98,7 +102,10 @@ def main() -> None:
             "common": lambda outputs=outputs: common(outputs),
             "torch": lambda case=case: group_centers_reference(*case),
         }
-        best = cpu_milliseconds({"panscape": lambda case=case: group_centers(*case)}, args.repeats)
+        kinds = {"panscape": DECODING, "largest": LARGEST, "parts": ALL_PARTS}
+        best = cpu_milliseconds(
+            {name: lambda case=(*case[:-1], kind): group_centers(*case) for name, kind in kinds.items()}, args.repeats
+        )
         best |= cpu_milliseconds(slow, 1)
         thing_share = float((truth.category >= THINGS[0])[truth.ids.long() - 1].float().mean())
         rows.append(
@@ -106,6 +113,7 @@ def main() -> None:
                 str(num_centers),
                 f"{thing_share:.0%}",
                 *(f"{best[name]:.1f}" for name in ("common", "torch", "panscape")),
+                *(f"{best[name] - best['panscape']:.1f}" for name in ("largest", "parts")),
                 f"{best['common'] / best['panscape']:.0f}",
                 str(different),
             ]
@@ -118,6 +126,8 @@ def main() -> None:
         "common, ms",
         "plain torch, ms",
         "panscape, ms",
+        "largest_part, additional ms",
+        "all rules on parts, additional ms",
         "speedup",
         "differing pixels",
     ]

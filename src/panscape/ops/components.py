@@ -66,23 +66,27 @@ def paint_components(image: Ints, components: Components, new_value: Ints) -> No
     _paint_runs(image, components.row, components.start, components.stop, components.component, new_value)
 
 
-def components_reference(mask: Tensor) -> Tensor:
-    """Label the 8-connected components of a mask in plain torch, on any device.
+def components_reference(values: Tensor) -> Tensor:
+    """Label the 8-connected components of equal values in plain torch, on any device.
 
     Args:
-        mask: bool [H, W].
+        values: integers [H, W]; 0 is background.
 
     Returns:
-        int64 [H, W]: 0 outside of the mask; inside, 1 plus the raster position of the component's first pixel.
+        int64 [H, W]: 0 in the background; else 1 plus the raster position of the component's first pixel.
     """
-    height, width = mask.shape
-    place = torch.arange(1, height * width + 1, device=mask.device, dtype=torch.float64).reshape(height, width)
-    label = torch.where(mask, -place, -torch.inf)  # the maximum of a window is minus the first position in it
+    height, width = values.shape
+    around = F.pad(values, (1, 1, 1, 1))
+    windows = [(slice(y, y + height), slice(x, x + width)) for y in range(3) for x in range(3)]
+    is_same = [around[window] == values for window in windows]
+    last = height * width + 1
+    label = torch.arange(1, last, device=values.device).reshape(height, width)
     while True:
-        spread = F.max_pool2d(label[None, None], 3, stride=1, padding=1)[0, 0].where(mask, -torch.inf)
-        if torch.equal(spread, label):
-            return torch.where(mask, -label, 0).long()
-        label = spread
+        known, label = label, label.clone()
+        for window, same in zip(windows, is_same, strict=True):
+            label = torch.minimum(label, F.pad(known, (1, 1, 1, 1))[window].where(same, last))
+        if torch.equal(label, known):
+            return label.where(values > 0, 0)
 
 
 @jit

@@ -70,7 +70,8 @@ _STREET_REPRESENTATION = CenterRepresentation(
     category_weights=(1.0, 1.0, 4.0, 1.0, 1.0, 1.0, 3.0, 1.5, 1.0, 2.0, 2.0),
     loss_stride=2,
     # Photos are larger than CamVid's images; edges of resized outputs are smooth, those of resized maps are stairs.
-    decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=50, resize="outputs"),
+    # Largest parts raise PQ on training images by 0.9 and on a drive without training images by 0.6.
+    decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=50, resize="outputs", largest_part=True),
 )
 _TOWN_SCALE = 2.0  # objects of 8 pixels and bicycle frames vanish in stride-4 outputs at the scenes' own size
 _TOWN_REPRESENTATION = CenterRepresentation(
@@ -81,8 +82,11 @@ _TOWN_REPRESENTATION = CenterRepresentation(
     # More weight for rare, thin or easily confused categories: person, animal, bus, bicycle, boat, parasol.
     category_weights=(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.5, 1.0, 1.5, 2.5, 2.0, 1.0, 3.0),
     loss_stride=2,
-    # The bundled model's best threshold and thing area on 300 scenes of the training distribution.
-    decoding=CenterDecoding(threshold=0.25, nms_kernel=15, stuff_area=800, thing_area=330, resize="outputs"),
+    # The bundled model's best threshold and thing area on 300 scenes of the training distribution; largest parts raise
+    # PQ on 40 of its scenes and on val by 0.9.
+    decoding=CenterDecoding(
+        threshold=0.25, nms_kernel=15, stuff_area=800, thing_area=330, resize="outputs", largest_part=True
+    ),
 )
 _AERIAL_REPRESENTATION = CenterRepresentation(
     sigma=6.0,
@@ -92,8 +96,11 @@ _AERIAL_REPRESENTATION = CenterRepresentation(
     category_weights=(1.5, 1.0, 2.0, 1.5, 1.5),  # building, land, road, vegetation, water
     loss_stride=2,
     # 19 of 20 stuff regions in the training images cover more than this share of their image. Of 100, 300, 600 and
-    # 1000 pixels, 600 is the best thing area on every third training image.
-    decoding=CenterDecoding(nms_kernel=41, stuff_area=4096, thing_area=600, stuff_share=0.0115),
+    # 1000 pixels, 600 is the best thing area on every third training image, and so are largest parts with a leftover
+    # area of 2400.
+    decoding=CenterDecoding(
+        nms_kernel=41, stuff_area=4096, thing_area=600, stuff_share=0.0115, largest_part=True, leftover_area=2400
+    ),
 )
 # Half the size of YOLOv3's, for images of at most half its side.
 _YOLO_ANCHORS = tuple(tuple((width / 2, height / 2) for width, height in stride) for stride in ANCHORS)

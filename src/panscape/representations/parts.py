@@ -122,10 +122,10 @@ def apply_parts_reference(panoptic: PanopticMap, semantic: Tensor, is_thing: Ten
     ids, thing_ids = torch.zeros_like(panoptic.ids), is_thing.nonzero()[:, 0].tolist()
     rows: list[int] = []
     left = torch.zeros_like(ids, dtype=torch.bool)
+    label = components_reference(panoptic.ids)
     for s, c in enumerate(panoptic.category.tolist()):
         whole = mask = panoptic.ids == s + 1
         if c in thing_ids and parts.largest_part:
-            label = components_reference(whole)
             places, counts = torch.unique(label[whole], return_counts=True)
             mask = whole & (label == places[counts.argmax()])
             if mask.sum() < parts.thing_area:
@@ -137,16 +137,16 @@ def apply_parts_reference(panoptic: PanopticMap, semantic: Tensor, is_thing: Ten
     for row, s in enumerate(rows, start=1):
         if panoptic.category[s] not in thing_ids:
             ids[left & (semantic == panoptic.category[s])] = row
-    found: list[tuple[int, int, Tensor]] = []
-    for c in thing_ids if parts.leftover_area else ():
-        label = components_reference((ids == 0) & (semantic == c))
-        places, counts = torch.unique(label[label > 0], return_counts=True)
-        found += [(first, c, label == first) for first in places[counts >= parts.leftover_area].tolist()]
-    found.sort(key=lambda part: part[0])
-    for number, (_, _, mask) in enumerate(found, start=len(rows) + 1):
-        ids[mask] = number
-    added = torch.tensor([c for _, c, _ in found], dtype=torch.int64, device=ids.device)
-    return _with_segments(panoptic, ids, torch.tensor(rows, dtype=torch.int64, device=ids.device), added, parts)
+    is_left = (ids == 0) & torch.isin(semantic, torch.tensor(thing_ids, device=ids.device))
+    label = components_reference(torch.where(is_left, semantic + 1, 0))
+    added = []
+    if parts.leftover_area:
+        places, counts = torch.unique(label[is_left], return_counts=True)
+        for place in places[counts >= parts.leftover_area].tolist():  # ascending
+            added.append(int(semantic.flatten()[place - 1]))
+            ids[label == place] = len(rows) + len(added)
+    kept, new = (torch.tensor(numbers, dtype=torch.int64, device=ids.device) for numbers in (rows, added))
+    return _with_segments(panoptic, ids, kept, new, parts)
 
 
 @jit
