@@ -121,7 +121,7 @@ ENTRIES = (
         (*_VERB, "--size", "64x128", "--limit", "1", "--rounds", "1", "--no-cold"),
     ),
     Entry("precision", "Half precision", (_gpu("precision"),), 3),
-    Entry("tensorrt", "TensorRT", (_gpu("tensorrt"),), 6),
+    Entry("tensorrt", "TensorRT", (_gpu("tensorrt_engines"),), 6),
     Entry(
         "speed_deeplab",
         "Panoptic SwiftNet against Panoptic-DeepLab",

@@ -125,6 +125,8 @@ class MissingExtraError(PanscapeError, ImportError):
 
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:
         name = package if extra is None else f"'panscape[{extra}]'"
+        if extra == "tensorrt":  # its wheels on PyPI fetch the vendor's while they are installed, which often fails
+            name += " --extra-index-url https://pypi.nvidia.com"
         super().__init__(f"{purpose} needs {package}; install it with: pip install {name}")
 
 

@@ -16,18 +16,19 @@ from panscape.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from panscape.geometry import Size
 
-_ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
+_ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "tensorrt": ".engine", "torch": ".pt2"}
 
 
 @dataclass(frozen=True)
 class Export:
-    """Export a model to ONNX or OpenVINO, and compare it with the original; every command takes the file as MODEL."""
+    """Export a model for other runtimes, and compare it with the original; every command takes the file as MODEL."""
 
     model: Annotated[Positional[str | None], arg(metavar="MODEL", help_behavior_hint="")] = None
     """Model to export, as in "panscape predict"."""
 
-    to: Literal["onnx", "openvino"] = "onnx"
-    """Format: onnx (FILE.onnx) or openvino (FILE.xml, with its weights in FILE.bin)."""
+    to: Literal["onnx", "openvino", "tensorrt", "torch"] = "onnx"
+    """Format: onnx (FILE.onnx), openvino (FILE.xml, with its weights in FILE.bin), tensorrt (FILE.engine, built for the
+    CUDA device of this machine) or torch (torch.export, FILE.pt2)."""
 
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """File to write; the comparison is written to FILE.parity.json."""
@@ -38,14 +39,23 @@ class Export:
     dynamic: bool = False
     """Export for images of any size instead of --size; networks that detect regions cannot."""
 
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    """Numeric precision; bf16 needs --to openvino, where fp16 is the precision of the stored weights only."""
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    """Numeric precision: fp16 for onnx and tensorrt, bf16 for openvino and torch, int8 for openvino, where fp16 is that
+    of the stored weights only."""
 
-    postprocess: Literal["native"] = "native"
-    """Where post-processing runs: native is panscape, not the graph."""
+    calibrate: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder of images like those that the model was trained for, to calibrate int8; without --images, every fifth is
+    held out for the comparison, at most 16."""
+
+    calibrate_limit: int = 100
+    """Maximum number of images of --calibrate, evenly spread."""
+
+    postprocess: Literal["native", "graph"] = "native"
+    """Where post-processing runs: native is panscape, which on CPUs is much faster; graph returns maps without
+    panscape, from networks with centres and for one size."""
 
     images: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder of images for the comparison; by default 8 synthetic scenes."""
+    """Folder of images for the comparison; by default those held out of --calibrate, or 8 synthetic scenes."""
 
     limit: int = 8
     """Maximum number of images of --images, evenly spread."""
@@ -67,22 +77,33 @@ class Export:
                 f"expected --out to end in {_ENDINGS[self.to]} with --to {self.to}, got {self.out}"
             )
         size = self._size()
-        if self.limit < 1:
-            raise InvalidArgumentError(f"expected --limit of at least 1, got {self.limit}")
+        for option, limit in (("--limit", self.limit), ("--calibrate-limit", self.calibrate_limit)):
+            if limit < 1:
+                raise InvalidArgumentError(f"expected {option} of at least 1, got {limit}")
         from panscape.zoo.graphs import require_runtime
 
         require_runtime(self.to)
-        images = self._images()
+        images = _images(self.images, self.limit, "--images")
+        calibration = _images(self.calibrate, self.calibrate_limit, "--calibrate")
         import panscape
         from panscape.export import export_model
 
         model = panscape.load(self.model)
         decode_arguments.apply_arguments(model, self.decode, "panscape export")
-        result = export_model(model, self.out, size=size, precision=self.precision, images=images)
+        result = export_model(
+            model,
+            self.out,
+            size=size,
+            precision=self.precision,
+            postprocess=self.postprocess,
+            images=images,
+            calibration=calibration,
+        )
         if self.json:
             print_json({"model": self.model, **result.to_dict()})
         else:
-            say(f"{result.parity}\nexported: {result.path}; comparison: {result.report}")
+            quantization = "" if result.quantization is None else f"\n{result.quantization}"
+            say(f"{result.parity}{quantization}\nexported: {result.path}; comparison: {result.report}")
         return 0
 
     def _size(self) -> Size | None:
@@ -101,19 +122,18 @@ class Export:
             raise InvalidArgumentError(f"expected --size as HEIGHTxWIDTH in pixels, such as 512x1024, got {self.size}")
         return Size(int(height), int(width))
 
-    def _images(self) -> list[Path] | None:
-        """Return paths of images for the comparison; None for synthetic scenes."""
-        if self.images is None:
-            return None
-        from panscape.inference.sources import find_sources
-        from panscape.spread import evenly_spread
 
-        found = [source for source in find_sources([self.images]) if not source.is_video]
-        for source in found:
-            if source.fault is not None:
-                raise source.fault
-        if not found:
-            raise InvalidArgumentError(
-                f"expected images in {self.images}, got none; omit --images for synthetic scenes"
-            )
-        return [found[i].path for i in evenly_spread(len(found), self.limit)]
+def _images(folder: Path | None, limit: int, option: str) -> list[Path] | None:
+    """Return paths of at most that many images of a folder, evenly spread; None without a folder."""
+    if folder is None:
+        return None
+    from panscape.inference.sources import find_sources
+    from panscape.spread import evenly_spread
+
+    found = [source for source in find_sources([folder]) if not source.is_video]
+    for source in found:
+        if source.fault is not None:
+            raise source.fault
+    if not found:
+        raise InvalidArgumentError(f"expected images in {folder}, got none; give another folder for {option}")
+    return [found[i].path for i in evenly_spread(len(found), limit)]

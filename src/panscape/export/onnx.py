@@ -1,31 +1,23 @@
-"""The forward pass of a model as an ONNX graph."""
+"""Traced networks as ONNX graphs."""
 
 from __future__ import annotations
 
-import copy
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ast
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
 
 from panscape.errors import InvalidArgumentError, in_one_line
-from panscape.geometry import Size
-from panscape.models import PanopticModel
+from panscape.export.trace import Traced, needs_size, quiet
 from panscape.zoo.exported import SideRange
+from panscape.zoo.graphs import METADATA_KEY
 
-# A graph of any size is traced at this one: odd, so that it pads, and larger than the windows of all networks. Tracing
-# computes nothing.
-_TRACED = Size(1031, 2053)
 _FLOAT = 1  # ONNX's number of float32
 
 
 class OnnxGraph(NamedTuple):
-    """A model as a graph.
+    """A network as a graph.
 
     Attributes:
         program: of ``torch.onnx``.
@@ -35,53 +27,45 @@ class OnnxGraph(NamedTuple):
     program: Any
     sides: tuple[SideRange, SideRange]
 
+    def save(self, path: Path, description: str) -> None:
+        """Write one file, with a description of the model in it."""
+        self.program.model.metadata_props[METADATA_KEY] = description
+        self.program.save(path, external_data=False)
 
-class _Tensors(nn.Module):
-    """A network whose outputs are a tuple of tensors in single precision, without those that it lacks."""
-
-    def __init__(self, model: PanopticModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.model(images)
-        return tuple(x.float() if x.is_floating_point() else x for x in outputs if isinstance(x, Tensor))
+    def modules(self) -> dict[str, str]:
+        """Return the module of the model of each node and each value of the graph, by name."""
+        nodes = list(self.program.model.graph)
+        values = {value.name: _module(node) for node in nodes for value in node.outputs}
+        return values | {node.name: _module(node) for node in nodes}
 
 
-def to_onnx(model: PanopticModel, size: Size | None, *, half: bool = False) -> OnnxGraph:
-    """Convert the forward pass of a model for a batch of one image; outputs have the names of the model's fields.
-
-    Args:
-        model: in eval mode, on the CPU.
-        size: height and width of the images; None for any size.
-        half: compute in half precision. Input and outputs are in single precision.
+def to_onnx(traced: Traced) -> OnnxGraph:
+    """Convert a traced network; outputs have their names.
 
     Raises:
-        InvalidArgumentError: the network cannot be exported, or not for any size.
+        InvalidArgumentError: the network has steps that ONNX lacks.
     """
-    if half:
-        model = copy.deepcopy(model).half()
-    module = _Tensors(model).eval()
-    shapes = None if size is not None else {"images": {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
-    kind = type(model).__name__
-    with torch.inference_mode():
-        small = model(torch.zeros(1, 3, 64, 64))
-    names = [name for name, part in zip(small._fields, small, strict=True) if isinstance(part, Tensor)]
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         try:
-            exported = torch.export.export(
-                module, (torch.zeros(1, 3, *(size or _TRACED)),), dynamic_shapes=shapes, strict=False
-            )
             program = torch.onnx.export(
-                exported, dynamo=True, verbose=False, output_names=names, custom_translation_table=_translations()
+                traced.program,
+                dynamo=True,
+                verbose=False,
+                output_names=list(traced.names),
+                custom_translation_table=_translations(),
             )
-        except (torch._dynamo.exc.UserError, torch.onnx.OnnxExporterError, ValueError) as error:
-            if size is None:
-                raise InvalidArgumentError(
-                    f"{kind} cannot be exported for images of any size; give their size, for example --size 512x1024"
-                ) from error
-            raise InvalidArgumentError(f"{kind} cannot be exported to ONNX: {in_one_line(error)}") from error
-    return OnnxGraph(program, _sides(exported) if size is None else (SideRange(1, size[0]), SideRange(1, size[1])))
+        except (torch.onnx.OnnxExporterError, ValueError) as error:
+            if traced.size is None:
+                raise needs_size(traced.kind) from error
+            raise InvalidArgumentError(f"{traced.kind} cannot be exported to ONNX: {in_one_line(error)}") from error
+    return OnnxGraph(program, traced.sides)
+
+
+def _module(node: Any) -> str:
+    """Return the name of the module of the model that a node belongs to; its own name for others."""
+    scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+    named = [scope for scope in scopes[:-1] if scope.startswith("model.")]
+    return named[-1].removeprefix("model.") if named else str(node.name)
 
 
 def _translations() -> dict[Any, Any]:
@@ -106,32 +90,3 @@ def _translations() -> dict[Any, Any]:
     import torchvision  # noqa: F401 - registers the operator
 
     return {torch.ops.aten.sort.stable: sort, torch.ops.torchvision.nms.default: nms}
-
-
-def _sides(exported: ExportedProgram) -> tuple[SideRange, SideRange]:
-    """Return the ranges of height and width on which the steps of a traced graph do not depend."""
-    (name,) = exported.graph_signature.user_inputs
-    image = next(node for node in exported.graph.nodes if node.name == name).meta["val"]
-    height, width = (exported.range_constraints[image.shape[axis].node.expr] for axis in (2, 3))
-    return _side(height), _side(width)
-
-
-def _side(limits: Any) -> SideRange:
-    most = int(limits.upper) if limits.upper.is_Integer else None
-    return SideRange(max(1, int(limits.lower)), most)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress what torch and onnxscript say about their own code."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from panscape.zoo.graphs import METADATA_KEY
 
@@ -18,7 +21,27 @@ def write_ir(graph: Path, path: Path, description: str, *, half_weights: bool) -
     """
     import openvino
 
-    # Read by the core and not by openvino.convert_model, which reports its use to the vendor.
-    model = openvino.Core().read_model(graph)
+    model = read_ir(graph)
     model.set_rt_info(description, METADATA_KEY)
     openvino.save_model(model, path, compress_to_fp16=half_weights)
+
+
+def read_ir(path: Path) -> Any:
+    """Read a graph of OpenVINO or ONNX."""
+    import openvino
+
+    # Not by openvino.convert_model, which reports its use to the vendor.
+    return openvino.Core().read_model(path)
+
+
+def save_ir(model: Any, path: Path) -> None:
+    """Save a graph over the file that it was read from, whose weights may still be mapped; keep the description."""
+    import openvino
+
+    description = str(read_ir(path).get_rt_info()[METADATA_KEY].value)
+    model.set_rt_info(description, METADATA_KEY)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        written = Path(folder) / path.name
+        openvino.save_model(model, written, compress_to_fp16=False)
+        for ending in (".bin", ".xml"):
+            os.replace(written.with_suffix(ending), path.with_suffix(ending))  # noqa: PTH105 - like the module export

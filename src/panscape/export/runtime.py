@@ -18,6 +18,7 @@ from panscape.atomic_io import atomic_write, unwritable, write_json
 from panscape.errors import InvalidArgumentError, UnwritableFileError, in_one_line
 from panscape.export.onnx import to_onnx
 from panscape.export.parity import FLOORS, compare, synthetic_scenes
+from panscape.export.trace import trace
 from panscape.models import PanopticModel
 from panscape.models.digest import network_digest
 from panscape.models.prediction import require_network_input
@@ -168,7 +169,7 @@ class _Converted:
             raise unwritable(self._path, error) from error
         _logger.info("converting the network for faster runtimes, once; it is kept in %s", self._path.parent)
         try:
-            graph = to_onnx(self._model.eval(), None)
+            graph = to_onnx(trace(self._model.eval(), None))
         except InvalidArgumentError as error:
             self._remember({"reason": str(error)})
             return

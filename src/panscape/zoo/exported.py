@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, get_type_hints
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._C._nn import _parse_to  # what Module.to itself uses
+from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.geometry import Size
+from panscape.geometry import ImageGeometry, Size
 from panscape.input_files import parse_json, to_path
 from panscape.models.base import PanopticModel
 from panscape.models.prediction import require_network_input
 from panscape.notes import note_once
+from panscape.ops.cropped_masks import Detections
+from panscape.panoptic import PanopticMap
 from panscape.zoo.description import build_without_weights
-from panscape.zoo.graphs import METADATA_KEY, Graph, open_graph
-
-EXPORTED_ENDINGS = (".onnx", ".xml")
-"""Endings of exported models."""
+from panscape.zoo.graphs import GRAPHS, METADATA_KEY, Graph, open_graph
 
 
 class SideRange(NamedTuple):
@@ -33,6 +36,26 @@ class SideRange(NamedTuple):
 
     least: int
     most: int | None
+
+
+class MapOutputs(NamedTuple):
+    """Outputs of a graph that contains post-processing, for a batch of B images.
+
+    Segments are those of N candidates that are present, in their order; segment i of an image has the id i + 1.
+
+    Attributes:
+        ids: int32 [B, H, W], the segment of each pixel; 0 is void.
+        category: int64 [B, N].
+        score: float32 [B, N], as in maps.
+        present: bool [B, N].
+        semantic: int32 [B, H, W], the category of each pixel by the semantic head alone.
+    """
+
+    ids: Tensor
+    category: Tensor
+    score: Tensor
+    present: Tensor
+    semantic: Tensor
 
 
 class _Exported(NamedTuple):
@@ -51,7 +74,7 @@ class _Exported(NamedTuple):
 
 def is_exported(path: object) -> bool:
     """Return whether a name or path has an ending of exported models."""
-    return to_path(path, "a model's name or path").suffix in EXPORTED_ENDINGS
+    return to_path(path, "a model's name or path").suffix in GRAPHS
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -90,12 +113,18 @@ def load_exported(path: Path) -> PanopticModel:
     # Maps of an earlier run are kept if the model is the same, which its digest decides.
     digest = hashlib.sha256(path.with_suffix(".bin" if path.suffix == ".xml" else path.suffix).read_bytes()).digest()
     model.register_buffer("file_digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
-    model.__class__ = _exported_class(type(model))
+    has_maps = facts.get("postprocess") == "graph"
+    model.__class__ = _exported_class(type(model), _ReturnsMaps if has_maps else _RunsGraph)
     model.__dict__["_exported"] = exported
     model.exported_file = path
     if model.output_names != graph.outputs:
         raise UnreadableFileError(path, f"expected the outputs {model.output_names}, got {graph.outputs}; export again")
     return model.eval()
+
+
+def replace_graph(model: PanopticModel, graph: Graph) -> None:
+    """Let another graph with the same inputs and outputs be the forward pass of an exported model."""
+    model.__dict__["_exported"] = model.__dict__["_exported"]._replace(graph=graph)
 
 
 def _description(path: Path, graph: Graph) -> dict[str, Any]:
@@ -108,9 +137,9 @@ def _description(path: Path, graph: Graph) -> dict[str, Any]:
 
 
 @functools.cache
-def _exported_class(kind: type[PanopticModel]) -> type[PanopticModel]:
+def _exported_class(kind: type[PanopticModel], runs: type[_RunsGraph]) -> type[PanopticModel]:
     """Return the subclass of a model's class whose forward pass is a graph."""
-    return type(f"Exported{kind.__name__}", (_RunsGraph, kind), {"__module__": __name__})
+    return type(f"Exported{kind.__name__}", (runs, kind), {"__module__": __name__})
 
 
 class _RunsGraph(PanopticModel):
@@ -130,11 +159,19 @@ class _RunsGraph(PanopticModel):
             raise self._refusal(f"images on the CPU, got them on {images.device}", "move them with .cpu()")
         if torch.is_autocast_enabled("cpu"):
             raise self._refusal("precision fp32", f"its precision {self._exported.precision} is that of the file")
-        batch = self._fitted(images.detach().float()).contiguous()
+        batch = torch.from_numpy(self.graph_input(images))
         return run_graph(self._exported.graph, batch, outputs_type(type(self)))
 
-    def _fitted(self, images: Tensor) -> Tensor:
-        """Return images of the size of the graph, padded with the mean colour like those of other networks."""
+    def graph_input(self, images: Tensor) -> NDArray[np.float32]:
+        """Return images of the size of the graph, padded with the mean colour like those of other networks.
+
+        Args:
+            images: float [B, 3, H, W] in 0..1, on the CPU.
+
+        Raises:
+            InvalidArgumentError: the graph does not take images of this size.
+        """
+        images = images.detach().float()
         exported, (rows, columns) = self._exported, images.shape[-2:]
         for side, length, (least, most) in (("high", rows, exported.height), ("wide", columns, exported.width)):
             if length < least or (most is not None and length > most):
@@ -144,12 +181,12 @@ class _RunsGraph(PanopticModel):
                     "give another maximum size (--max-size of panscape predict), or export with another --size",
                 )
         if exported.size is None or (rows, columns) == exported.size:
-            return images
+            return images.contiguous().numpy()
         size = "x".join(map(str, exported.size))
         note_once(exported.path, f"images smaller than {size} are padded, so that maps differ from the original's")
         padded = self.mean.expand(len(images), 3, *exported.size).clone()
         padded[..., :rows, :columns] = images
-        return padded
+        return padded.numpy()
 
     @property
     def warm_up_size(self) -> Size:
@@ -214,6 +251,60 @@ class _RunsGraph(PanopticModel):
         return tuple(name for name in outputs_type(type(self))._fields if name in known)  # type: ignore[attr-defined]
 
 
+class _ReturnsMaps(_RunsGraph):
+    """The methods of an exported model whose graph contains post-processing."""
+
+    def decode(self, outputs: MapOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
+        """See :meth:`PanopticModel.decode`."""
+        maps = []
+        for i, (height, width) in enumerate(sizes):
+            found = outputs.present[i]
+            whole = PanopticMap(outputs.ids[i], outputs.category[i][found], outputs.score[i][found], labels=self.labels)
+            is_padded = whole.size != (height, width)
+            maps.append(whole.crop(0, 0, height, width).compact() if is_padded else whole)
+        return maps
+
+    def postprocess(
+        self, outputs: MapOutputs, geometries: Sequence[ImageGeometry], *, scored: bool = False
+    ) -> list[PanopticMap]:
+        """See :meth:`PanopticModel.postprocess`; maps are resized whatever the option ``resize`` of the original."""
+        return PanopticModel.postprocess(self, outputs, geometries, scored=scored)
+
+    def decode_semantic(self, outputs: MapOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
+        """See :meth:`PanopticModel.decode_semantic`; categories are resized by nearest neighbour."""
+        found = []
+        for semantic, geometry in zip(outputs.semantic, geometries, strict=True):
+            height, width = geometry.inference_size
+            seen = semantic[:height, :width]
+            found.append(F.interpolate(seen[None, None].float(), geometry.size, mode="nearest-exact")[0, 0].int())
+        return found
+
+    def score_instances(self, outputs: MapOutputs, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
+        """Raise: these scores need the outputs of the network."""
+        raise self._refusal("no scores for average precision, as it returns maps", "export with --postprocess native")
+
+    def detect(self, outputs: MapOutputs, geometries: Sequence[ImageGeometry]) -> list[Detections]:
+        """Raise as :meth:`score_instances`."""
+        raise self._refusal("no request for objects before fusion", "export with --postprocess native")
+
+    def replace_decoding(self, decoding: Any) -> None:
+        """Raise: the options are a part of the graph."""
+        raise self._refusal("no other post-processing options", "export again with --decode.NAME, or native")
+
+    @property
+    def oracles(self) -> tuple[str, ...]:
+        """None: the graph returns no outputs whose parts could be replaced."""
+        return ()
+
+    def decode_with_truth(self, outputs: MapOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
+        """See :meth:`PanopticModel.decode_with_truth`."""
+        return PanopticModel.decode_with_truth(self, outputs, truth, parts)
+
+    def visualize(self, outputs: MapOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Return nothing: the graph returns no outputs of the network."""
+        return {}
+
+
 def run_graph(graph: Graph, batch: Tensor, kind: type[tuple[Any, ...]]) -> Any:
     """Run a graph on a batch, one image after the other.
 
@@ -230,6 +321,8 @@ def run_graph(graph: Graph, batch: Tensor, kind: type[tuple[Any, ...]]) -> Any:
 
 def outputs_type(kind: type[nn.Module]) -> type[tuple[Any, ...]]:
     """Return the type of the outputs of a model's class, a NamedTuple."""
+    if issubclass(kind, _ReturnsMaps):
+        return MapOutputs
     base: Any = next(c for c in kind.__mro__ if "forward" in vars(c) and c is not _RunsGraph)
     found: type[tuple[Any, ...]] = get_type_hints(base.forward)["return"]
     return found

@@ -1,12 +1,14 @@
-"""Graphs of exported networks on the CPU: ONNX files in ONNX Runtime, OpenVINO's IR in OpenVINO.
+"""Graphs of exported networks: ONNX files in ONNX Runtime, OpenVINO's IR, programs of torch, engines of TensorRT.
 
-Both packages are extras, imported when a graph is opened.
+All but torch are extras, imported when a graph is opened.
 """
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError, MissingExtraError, UnreadableFileError, in_one_line
-from panscape.input_files import require_file
+from panscape.input_files import parse_json, require_file
+from panscape.zoo.tensorrt_graph import METADATA_KEY as METADATA_KEY
+from panscape.zoo.tensorrt_graph import TensorRtGraph
 
 Array = NDArray[Any]
-METADATA_KEY = "panscape"
-"""Name of the description, a JSON object, in the metadata of a graph."""
 _OPENVINO_PRECISIONS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16"}
 _TINY = 128 * 128  # pixels; images of fewer start a program, and others follow
 _REMEDY = "export the model again, or copy the file again"
@@ -47,16 +49,15 @@ def open_graph(path: Path, runtime: str | None = None) -> Graph:
     """Open a graph; it is compiled later.
 
     Args:
-        path: ends in ``.onnx`` or ``.xml``.
-        runtime: "onnx" or "openvino", which runs both formats but reads the metadata of its own only; None for that of
-            the format.
+        path: has an ending of :data:`GRAPHS`.
+        runtime: "openvino" to run an ONNX file in it, whose metadata it does not read; None for that of the format.
 
     Raises:
         MissingExtraError: the runtime is not installed.
         UnreadableFileError: the file is missing or damaged.
     """
     require_file(path)
-    return OnnxGraph(path) if path.suffix == ".onnx" and runtime != "openvino" else OpenVinoGraph(path)
+    return OpenVinoGraph(path) if runtime == "openvino" else GRAPHS[path.suffix](path)
 
 
 class OnnxGraph:
@@ -108,13 +109,17 @@ class OpenVinoGraph:
         self.metadata: dict[str, str] = {METADATA_KEY: str(info[METADATA_KEY].value)} if METADATA_KEY in info else {}
         self.outputs = tuple(output.any_name for output in self._model.outputs)
         self._options: dict[str, Any] = {}
-        self._fixed: tuple[tuple[int, ...], Any] | None = None  # size of the first image, and the graph for it
-        self._any_size: Any = None
+        self._fixed: tuple[tuple[int, ...], Graph] | None = None  # size of the first image, and the graph for it
+        self._any_size: Graph | None = None
         self._lock = threading.Lock()
-        self._requests = threading.local()  # an inference request is for one thread at a time
 
     def compile(self, precision: str) -> None:
-        """See :meth:`Graph.compile`; without a precision, OpenVINO would choose one by the processor."""
+        """See :meth:`Graph.compile`; without a precision, OpenVINO would choose one by the processor.
+
+        Layers of int8 graphs in floating point are computed in bf16 where the processor has it.
+        """
+        if precision == "int8":
+            precision = "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
         self._options = {
             "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -123,41 +128,118 @@ class OpenVinoGraph:
 
     def run(self, images: Array) -> list[Array]:
         """See :meth:`Graph.run`."""
-        compiled = self._compiled_for(images.shape)
-        known: dict[int, Any] = self._requests.__dict__.setdefault("by_graph", {})
-        request = known.get(id(compiled))
-        if request is None:
-            request = known[id(compiled)] = compiled.create_infer_request()
-        request.infer([images], share_inputs=True)
-        # Copies, as the next run writes into the same memory.
-        return [np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs))]
+        return self._compiled_for(images.shape).run(images)
 
-    def _compiled_for(self, shape: tuple[int, ...]) -> Any:
+    def _compiled_for(self, shape: tuple[int, ...]) -> Graph:
         with self._lock:
             if self._fixed is None and shape[-2] * shape[-1] >= _TINY:
                 model = self._model.clone()
                 if model.is_dynamic():
                     model.reshape(list(shape))
-                self._fixed = shape, self._core.compile_model(model, "CPU", self._options)
+                self._fixed = shape, self._compiled(model)
             if self._fixed is not None and self._fixed[0] == shape:
                 return self._fixed[1]
             if self._any_size is None:
-                self._any_size = self._core.compile_model(self._model, "CPU", self._options)
+                self._any_size = self._compiled(self._model)
             return self._any_size
 
+    def _compiled(self, model: Any) -> Graph:
+        return OpenVinoRequests(self._core.compile_model(model, "CPU", self._options), self.outputs)
 
-def require_runtime(target: str) -> None:
-    """Check that a runtime is installed.
+
+class OpenVinoRequests:
+    """A compiled model of OpenVINO as a graph; see :class:`Graph`."""
+
+    metadata: Mapping[str, str] = {}
+
+    def __init__(self, compiled: Any, outputs: tuple[str, ...]) -> None:
+        self.outputs = outputs
+        self._compiled = compiled
+        self._requests = threading.local()  # an inference request is for one thread at a time
+
+    def compile(self, precision: str) -> None:
+        """Do nothing: it is compiled."""
+
+    def run(self, images: Array) -> list[Array]:
+        """See :meth:`Graph.run`."""
+        request = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._compiled.create_infer_request()
+        request.infer([images], share_inputs=True)
+        # Copies, as the next run writes into the same memory.
+        return [np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs))]
+
+
+class TorchGraph:
+    """A program of ``torch.export`` in torch; see :class:`Graph`."""
+
+    def __init__(self, path: Path) -> None:
+        texts = {METADATA_KEY: ""}
+        try:
+            _require_no_pickles(path)
+            self._program = torch.export.load(path, extra_files=texts)
+        except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise UnreadableFileError(path, f"torch cannot read it ({in_one_line(error)}); {_REMEDY}") from error
+        self.metadata = {name: text for name, text in texts.items() if text}
+        description = parse_json(path, (texts[METADATA_KEY] or "{}").encode())
+        self.outputs = tuple(description.get("export", {}).get("outputs", ()))
+
+    def compile(self, precision: str) -> None:
+        """Do nothing: the precision is that of the file."""
+        self._module = self._program.module()
+
+    def run(self, images: Array) -> list[Array]:
+        """See :meth:`Graph.run`."""
+        with torch.inference_mode():
+            return [x.numpy() for x in self._module(torch.from_numpy(images))]
+
+
+def _require_no_pickles(path: Path) -> None:
+    """Check that torch reads a program without unpickling anything, as pickles can run any code.
+
+    Raises:
+        ValueError: it has tensors or objects that are pickled, as :func:`torch.export.save` writes only for kinds that
+            no exported model has.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith("_config.json"):
+                entries = json.loads(archive.read(name))["config"].values()
+                if any(entry["use_pickle"] or "_obj_" in entry["path_name"] for entry in entries):
+                    raise ValueError(f"{name} names pickled objects, which can run any code")
+            elif name.endswith(".pt") and archive.getinfo(name).file_size > 0:
+                raise ValueError(f"{name} may be a pickle, which can run any code")
+
+
+def require_runtime(target: str, precision: str = "fp32") -> None:
+    """Check that the packages of an export are installed.
 
     Raises:
         InvalidArgumentError: there is no such target.
-        MissingExtraError: its package is not installed.
+        MissingExtraError: a package is not installed.
     """
     from importlib.util import find_spec
 
-    packages = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+    written_with = ("onnx", "onnxscript")  # all but programs of torch
+    packages: Mapping[str, tuple[str, ...]] = {
+        "onnx": (*written_with, "onnxruntime"),
+        "openvino": (*written_with, "openvino"),
+        "tensorrt": (*written_with, "tensorrt"),
+        "torch": (),
+    }
     if target not in packages:
-        raise InvalidArgumentError(f"expected onnx or openvino as the target of an export, got {target!r}")
+        raise InvalidArgumentError(f"expected one of {', '.join(packages)} as the target of an export, got {target!r}")
     for package in packages[target]:
         if find_spec(package) is None:
             raise MissingExtraError(package, target, f"exporting to {target}")
+    if target == "openvino" and precision == "int8" and find_spec("nncf") is None:
+        raise MissingExtraError("nncf", "int8", "quantising to int8")
+
+
+GRAPHS: Mapping[str, Callable[[Path], Graph]] = {
+    ".onnx": OnnxGraph,
+    ".xml": OpenVinoGraph,
+    ".pt2": TorchGraph,
+    ".engine": TensorRtGraph,
+}
+"""What runs a graph, by the ending of its file."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import re
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,11 @@ from maps import a_map
 from panscape import PanopticModel, create_model, zoo
 from panscape.cli import main
 from panscape.errors import InvalidArgumentError, MissingExtraError, UnreadableFileError
-from panscape.export import parity
+from panscape.export import export, int8, parity, trace
 from panscape.export.parity import OutputDifference, ParityFloor, ParityReport, compare, count_equal_pixels
 from panscape.inference.predictor import Predictor
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.notes import start_run
-from panscape.zoo.exported import SideRange
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -88,6 +89,7 @@ def test_the_report_beside_it_follows_the_schema(folder: Path) -> None:
     assert (report["equal_pixels"], report["pq"], report["images"], report["size"]) == (1, 1, 8, None)
     assert set(report["outputs"]) == {"semantic", "center", "offset"}
     assert all(d["largest_difference"] < 1e-5 < d["largest_value"] for d in report["outputs"].values())
+    assert all(ms > 0 for times in report["times"].values() for ms in times.values())
 
 
 def test_the_description_is_readable_without_panscape(folder: Path) -> None:
@@ -126,14 +128,46 @@ def test_auto_is_the_cpu_and_predictors_tell_files_apart(exported: PanopticModel
     assert predictor.options["model"] != Predictor(original, device="cpu").options["model"]
 
 
-def test_a_fixed_size_in_openvino(original: PanopticModel, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("openvino", reason="needs the extra openvino")
-    from panscape.export import export_model
+class _NoQuantizer(SimpleNamespace):
+    """What panscape calls of nncf; it quantises nothing, and records what it is asked for."""
 
-    size = (64, 128)
-    result = export_model(original, tmp_path / "m.xml", size=size, images=[image(*size)])
+    QuantizationPreset = SimpleNamespace(PERFORMANCE="performance")
+    AdvancedAccuracyRestorerParameters = dict
+
+    def Dataset(self, items: Any, transform: Any = None) -> list[Any]:  # noqa: N802 - its name
+        return [transform(item) if transform else item for item in items]
+
+    def quantize_with_accuracy_control(
+        self, model: Any, inputs: Any, numbers: Any, validate: Any, **options: Any
+    ) -> Any:
+        import openvino
+
+        self.inputs, self.options = inputs, options
+        precise = {"INFERENCE_PRECISION_HINT": "f32"}
+        self.shares = validate(openvino.compile_model(model, "CPU", precise), numbers)
+        return model
+
+
+def test_a_fixed_size_in_int8(
+    original: PanopticModel, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    size, nncf = (64, 128), _NoQuantizer()
+    monkeypatch.setattr(int8, "import_nncf", lambda: nncf)
+    monkeypatch.setattr(export, "require_runtime", lambda *_: None)
+    files = [image(*size, seed=seed) for seed in range(12)]
+    result = export.export_model(original, tmp_path / "m.xml", size=size, precision="int8", calibration=files)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.bin", "m.xml", "m.xml.parity.json"]
-    assert result.parity.images == 1
+    require_schema(json.loads(result.report.read_text()), "export")
+    assert (result.parity.images, result.parity.source) == (2, "held-out images of the calibration set")
+    kept = [files[i] for i in range(12) if i not in (0, 6)]
+    assert all(np.array_equal(x[0], y / 255) for x, y in zip(nncf.inputs, kept, strict=True))
+    assert nncf.shares == (1.0, [1.0] * 8)
+    assert nncf.options["max_drop"] == pytest.approx(0.04)  # four fifths of what the floor allows
+    assert result.quantization is not None
+    assert result.quantization.images == 10
+    heads = {name for name, part in original.named_modules() if isinstance(part, torch.nn.Conv2d)}
+    assert set(result.quantization.float_layers) == heads
     exported = zoo.load(tmp_path / "m.xml")
     padded = torch.zeros(1, 3, *size) + exported.mean
     padded[..., :40, :100] = image(40, 100) / 255
@@ -185,7 +219,12 @@ def test_files_that_are_none(folder: Path, tmp_path: Path) -> None:
         (["--out", "m.onnx", "--size", "8x64"], "expected a size of 32 to 16384 pixels on each side, got 8x64"),
         (["--out", "m.xml", "--dynamic"], "expected --out to end in .onnx with --to onnx, got m.xml"),
         (["--out", "no/m.onnx", "--dynamic"], "the folder no does not exist"),
-        (["--out", "m.onnx", "--dynamic", "--precision", "bf16"], "expected fp32 or fp16 for ONNX, got bf16"),
+        (
+            ["--out", "m.onnx", "--dynamic", "--precision", "bf16"],
+            "expected fp32 or fp16 for onnx, got 'bf16'",
+        ),
+        (["--out", "m.xml", "--to", "openvino", "--dynamic", "--precision", "int8"], "expected images for calibration"),
+        (["--out", "m.onnx", "--dynamic", "--postprocess", "graph"], "one size of images with post-processing in the"),
         (["--dynamic"], "expected a MODEL and the file to write: panscape export MODEL --to onnx --dynamic --out"),
         (["--out", "m.onnx", "--dynamic", "--images", "nowhere"], "nowhere: no such file or folder"),
     ],
@@ -244,23 +283,38 @@ def test_a_departure_is_measured_and_named(original: PanopticModel) -> None:
     assert report.outputs["semantic"].largest_difference == 0
     assert report.first_departure == "center"
     assert report.is_met == (report.equal_pixels >= 0.999 and report.pq >= 0.99)
-    worse = ParityReport(1, "", {"a": OutputDifference(np.nan, 1.0)}, 0.998, 1.0, ParityFloor(0.999, 0.99))
+    worse = ParityReport(1, "", {"a": OutputDifference(np.nan, 1.0)}, 0.998, 1.0, ParityFloor(0.999, 0.99), {})
     assert not worse.is_met
     assert worse.first_departure == "a"
 
 
-def test_an_export_below_the_floor_writes_nothing(
+def test_an_export_below_the_floor_names_the_layer_and_writes_nothing(
     original: PanopticModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from panscape.export import export
+    wrong = copy.deepcopy(original)
+    with torch.no_grad():
+        wrong.get_submodule("path.3.blend.2").weight.mul_(-3)  # type: ignore[operator, union-attr]
+    monkeypatch.setattr(export, "trace", lambda _, *args, **options: trace.trace(wrong, *args, **options))
+    (tmp_path / "m.pt2").write_bytes(b"earlier")
+    with pytest.raises(InvalidArgumentError, match=r"first in the layer 'path\.3\.blend\.2', whose"):
+        export.export_model(original, tmp_path / "m.pt2", size=(64, 64))
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pt2"]
+    assert (tmp_path / "m.pt2").read_bytes() == b"earlier"
 
-    monkeypatch.setattr(
-        export, "to_onnx", lambda *_, **__: export.OnnxGraph(None, (SideRange(1, 64), SideRange(1, 64)))
-    )
-    monkeypatch.setattr(export, "_write", lambda *_: None)
-    monkeypatch.setattr(export, "load_exported", lambda _: _Shifted(original, -5.0))
-    (tmp_path / "m.onnx").write_bytes(b"earlier")
-    with pytest.raises(InvalidArgumentError, match="they depart first in the output 'center'; nothing is written"):
-        export.export_model(original, tmp_path / "m.onnx", size=(64, 64))
-    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
-    assert (tmp_path / "m.onnx").read_bytes() == b"earlier"
+
+def test_programs_of_torch_are_loaded_without_pickles(original: PanopticModel, tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    result = export.export_model(original, path, size=(64, 128), images=[image(64, 128)])
+    assert all(d.largest_difference == 0 for d in result.parity.outputs.values())
+    assert zoo.load(path).predict(image(64, 128)).equals(original.predict(image(64, 128)))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("m/data/sample_inputs/more.pt", b"anything")
+    with pytest.raises(UnreadableFileError, match=r"more\.pt may be a pickle, which can run any code"):
+        zoo.load(path)
+
+
+def test_held_out_images_are_spread_and_few() -> None:
+    assert int8.held_out(12) == [0, 6]
+    assert int8.held_out(100) == [i * 100 // 16 for i in range(16)]
+    with pytest.raises(InvalidArgumentError, match=r"expected at least 5 images for calibration, .* got 4"):
+        int8.held_out(4)

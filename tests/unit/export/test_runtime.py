@@ -44,7 +44,7 @@ def _converted_already(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("it is converted a second time")
 
-    monkeypatch.setattr(runtime, "to_onnx", refuse)
+    monkeypatch.setattr(runtime, "trace", refuse)
     monkeypatch.delenv("PANSCAPE_RUNTIME")
 
 
@@ -121,9 +121,9 @@ def test_auto_without_a_runtime_or_a_way_to_convert_is_torch(
     def refuse(*_: object) -> None:
         raise InvalidArgumentError("it has a sort")
 
-    monkeypatch.setattr(runtime, "to_onnx", refuse)
+    monkeypatch.setattr(runtime, "trace", refuse)
     assert on_runtime(model, cache=tmp_path / "new") is model
-    monkeypatch.setattr(runtime, "to_onnx", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(runtime, "trace", lambda *_: pytest.fail("tried again"))
     assert on_runtime(model, cache=tmp_path / "new") is model
     assert caplog.text.count("running in torch: it has a sort") == 2
     (tmp_path / "file").touch()
