@@ -260,7 +260,7 @@ class Optimizer:
     """Apply weight_decay to the biases of convolutions and linear layers, too (MaskFormer)."""
 
     backbone_lr_mult: NonNegative = 1.0
-    """Learning-rate multiplier of the backbone."""
+    """Learning-rate multiplier of the backbone; 0 freezes it with the statistics of its norms, which is faster."""
 
     bias_lr_mult: NonNegative = 1.0
     """Learning-rate multiplier of biases, relative to the weights of the same module; 2 in FCOS."""

@@ -16,6 +16,7 @@ from panscape.labels import LabelSpace
 from panscape.nn.darknet import Darknet
 from panscape.nn.pretrained import BackboneWeights, load_pretrained, weights_of
 from panscape.training.config import ModelOptions
+from panscape.training.optimizer import freeze_backbone
 from panscape.zoo.published.backbones import load_backbone
 from panscape.zoo.published.darknet import fill_from_darknet, is_darknet_file
 from panscape.zoo.published.read import read_checkpoint
@@ -36,6 +37,7 @@ class WeightInitializer:
         start: initial weights, as the path or name for :func:`panscape.zoo.load_partial`; None for none.
         backbone_weights: a file for the backbone; None to fetch timm's weights if the options ask for them.
         resumes: whether the run resumes from a checkpoint, which holds every weight.
+        freezes_backbone: whether the training leaves the backbone unchanged.
 
     Raises:
         InvalidArgumentError: a file for the backbone is given, and ``start`` fills it; frozen layers get no weights, or
@@ -55,10 +57,13 @@ class WeightInitializer:
         start: str | None,
         backbone_weights: Path | None,
         resumes: bool,
+        freezes_backbone: bool = False,
     ) -> None:
         is_pretrained = bool(getattr(options, "pretrained", False))
         plain: Any = options
         self.model = (replace(plain, pretrained=False) if is_pretrained else options).create(labels)
+        if freezes_backbone:
+            freeze_backbone(self.model)
         self.is_complete = resumes or not (is_pretrained or backbone_weights is not None)
         self._start, self._file, self._taken = start, backbone_weights, frozenset[str]()
         if not resumes:
@@ -107,14 +112,14 @@ class WeightInitializer:
         filled = self._taken.union(self._backbone_names())
         kept = {name: tensor.clone() for name, tensor in unique_state_dict(self.model).items() if name in self._taken}
         if self._file is None:
-            load_pretrained(self._backbones())
+            _logger.info(load_pretrained(self._backbones()))
         else:
             if is_darknet_file(self._file):
                 copied = {id(tensor) for tensor in fill_from_darknet(self.model, self._file, with_predictors=None)}
                 filled |= {name for name, tensor in unique_state_dict(self.model).items() if id(tensor) in copied}
+                _logger.info("backbone from %s", self._file)
             else:
-                load_backbone(self.model, read_checkpoint(self._file), self._file)
-            _logger.info("backbone from %s", self._file)
+                _logger.info(load_backbone(self.model, read_checkpoint(self._file), self._file))
             self._require_frozen(filled)
         with torch.no_grad():
             for name, tensor in unique_state_dict(self.model).items():
@@ -130,7 +135,7 @@ class WeightInitializer:
         given = self._start or self._file
         source = "" if given is None else f" in {given}"
         parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in missing))
-        remedy = "give a model that has them (--init-from MODEL), or do not freeze them"
+        remedy = "give a model that has them (--init-from MODEL, or --backbone-weights FILE), or do not freeze them"
         if any(isinstance(module, Darknet) for module in self.model.modules()):
             remedy = remedy.replace("MODEL", "MODEL, yolov3.weights for darknet53")
         if given is not None and is_darknet_file(Path(given)) and all(".predictor." in name for name in missing):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from panscape.models import PanopticModel
+from panscape.nn.depthwise import DepthwiseInFloat32
 from panscape.training.config import Recipe
 from panscape.training.data.loader import Batch
 from panscape.training.logging.reporter import Reporter
@@ -88,7 +89,7 @@ def train(
         PanscapeError: any error of ``batches``, in all processes.
     """
     network, optimizer = fabric.setup(state.model, state.optimizer)
-    network.train()
+    set_train_mode(network, state.model, recipe)
     for step in range(state.step + 1, last_step + 1):
         # For dropout, if the network has it.
         torch.manual_seed(((seed * 1_000_003 + step) * 1_009 + fabric.global_rank) % 2**63)
@@ -124,6 +125,20 @@ def train(
             return
 
 
+def set_train_mode(network: Module, model: PanopticModel, recipe: Recipe) -> None:
+    """Set the training mode, in which a frozen backbone keeps the statistics of its norms.
+
+    Args:
+        network: the model as wrapped by Fabric.
+        model: the wrapped model.
+        recipe: defines by ``backbone_lr_mult`` whether the backbone is frozen.
+    """
+    network.train()
+    if recipe.optimizer.backbone_lr_mult == 0:
+        for name in model.backbones:
+            model.get_submodule(name).eval()
+
+
 def add_gradients(
     fabric: Fabric,
     network: Module,
@@ -147,7 +162,7 @@ def add_gradients(
     with timer.section("to device"):
         images, targets = to_device(batch, fabric.device)
     with fabric.no_backward_sync(cast(Any, network), enabled=part < parts):
-        with timer.section("forward"):
+        with timer.section("forward"), DepthwiseInFloat32():
             outputs = network(images, targets) if model.takes_targets else network(images)
         with timer.section("loss"):
             losses = {name: loss / parts for name, loss in model.loss(outputs, targets).items()}
@@ -177,7 +192,7 @@ def max_throughput(batch: Batch, fabric: Fabric, state: TrainingState, recipe: R
     model = copy.deepcopy(state.model)
     average = ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None
     network, optimizer = fabric.setup(model, create_optimizer(model, recipe.optimizer))
-    network.train()
+    set_train_mode(network, model, recipe)
     timer = StepProfiler(is_on=False)
 
     def step() -> None:

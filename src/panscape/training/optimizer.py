@@ -47,7 +47,7 @@ def create_optimizer(model: nn.Module, options: Optimizer) -> torch.optim.Optimi
 
 
 def _parameter_groups(model: nn.Module, options: Optimizer) -> list[dict[str, Any]]:
-    backbone = _backbone(model) if options.backbone_lr_mult != 1 else set()
+    backbone = {id(p) for p in _backbone(model)} if options.backbone_lr_mult != 1 else set()
     kinds: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
     seen: set[int] = set()
     for module in model.modules():
@@ -74,14 +74,24 @@ def _parameter_groups(model: nn.Module, options: Optimizer) -> list[dict[str, An
     ]
 
 
-def _backbone(model: nn.Module) -> set[int]:
+def freeze_backbone(model: nn.Module) -> None:
+    """Exclude the backbone from the training.
+
+    Raises:
+        InvalidArgumentError: the model does not define its backbone.
+    """
+    for parameter in _backbone(model):
+        parameter.requires_grad_(False)
+
+
+def _backbone(model: nn.Module) -> list[nn.Parameter]:
     parameters = getattr(model, "backbone_parameters", None)
     if parameters is None:
         raise InvalidArgumentError(
             f"{type(model).__name__} does not define the parameters of its backbone; "
             "leave optimizer.backbone_lr_mult at 1"
         )
-    return {id(p) for p in parameters()}
+    return list(parameters())
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

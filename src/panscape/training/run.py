@@ -226,6 +226,7 @@ class _Run:
             start=options.init_from,
             backbone_weights=options.backbone_weights,
             resumes=resumes,
+            freezes_backbone=self.recipe.optimizer.backbone_lr_mult == 0,
         )
         beginning.model.encode(PanopticMap.empty((64, 64)))  # raises if the representation does not fit the labels
         return beginning

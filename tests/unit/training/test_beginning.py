@@ -109,7 +109,8 @@ def test_a_part_to_start_from_comes_after_the_weights(
     beginning = begin(replace(NET, levels=1), start=str(tmp_path / "run"))
     assert beginning.weights is not None
     beginning.complete()
-    assert len(fetched) == len(log.messages) == 1
+    assert len(fetched) == 1
+    assert len(log.messages) == 2
     found = beginning.model.state_dict()
     assert (found[NORM.format(0)] == 0.5).all()
     assert (found["pyramid.levels.0.layer3.0.bn1.running_mean"] == 3).all()
@@ -124,7 +125,9 @@ def test_files_take_the_place_of_the_hub(
         assert beginning.weights is None
         beginning.complete()
         assert (beginning.model.state_dict()[NORM.format(1)] == 0.5).all()
-    assert log.messages == [f"backbone from {tmp_path / 'weights.pth'}"] * 2
+    num = len([name for name in state if not name.startswith("fc.")])
+    line = f"backbone test_resnet from {tmp_path / 'weights.pth'}: all {num} tensors"
+    assert [message.partition(";")[0] for message in log.messages] == [line] * 2
     assert fetched == []
     with pytest.raises(UnreadableFileError, match="no such file"):
         begin(backbone_weights=tmp_path / "none.pth").complete()
@@ -184,7 +187,8 @@ def test_weights_for_other_pixels_are_noted(tmp_path: Path, caplog: pytest.LogCa
 def test_frozen_layers_need_weights(darknet: Path, fetched: list[str]) -> None:
     yolov3, body = str(darknet / "yolov3.weights"), darknet / "darknet53.conv.74"
     none = "^expected weights for all frozen layers, as they would stay random, got none"
-    give = r"give a model that has them \(--init-from MODEL, yolov3\.weights for darknet53\), or do not freeze them"
+    give = r"give a model that has them \(--init-from MODEL, yolov3\.weights for darknet53, or --backbone-weights "
+    give += r"FILE\), or do not freeze them"
     with pytest.raises(InvalidArgumentError, match=rf"{none} for 46 tensors of backbone, detector, .*; {give}"):
         begin(FROZEN, labels=STREET)
     for given in ({"start": str(body)}, {"backbone_weights": body}):
@@ -204,5 +208,7 @@ def test_frozen_layers_need_weights(darknet: Path, fetched: list[str]) -> None:
     stem = DenseDetectionsOptions(backbone="test_resnet", frozen_norm=True)
     with pytest.raises(InvalidArgumentError, match=rf"{none} for . tensors of backbone, .*--init-from MODEL"):
         begin(stem)
+    with pytest.raises(InvalidArgumentError, match=rf"{none} for 75 tensors of pyramid, .*--backbone-weights FILE"):
+        begin(replace(NET, pretrained=False), freezes_backbone=True)
     begin(replace(stem, pretrained=True)).complete()
     assert len(fetched) == 1

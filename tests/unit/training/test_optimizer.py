@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from torch.optim.lr_scheduler import MultiStepLR
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models.swiftnet import swiftnet
+from panscape.recipes import get_recipe
 from panscape.training.config import Optimizer
-from panscape.training.optimizer import ModelEMA, create_optimizer, set_learning_rate
+from panscape.training.loop import set_train_mode
+from panscape.training.optimizer import ModelEMA, create_optimizer, freeze_backbone, set_learning_rate
 from panscape.training.schedule import Schedule, learning_rate
 
 
@@ -45,6 +48,18 @@ class TestOptimizer:
             (0.25, 0.1),
             (0.25, 0.0),
         ]
+
+    def test_a_frozen_backbone_keeps_weights_and_statistics(self):
+        model = small_swiftnet()
+        freeze_backbone(model)
+        recipe = replace(get_recipe("street"), optimizer=Optimizer(backbone_lr_mult=0))
+        set_train_mode(model, model, recipe)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        optimizer = create_optimizer(model, recipe.optimizer)
+        torch.stack([output.square().mean() for output in model(torch.rand(2, 3, 128, 128))[:3]]).sum().backward()
+        optimizer.step()
+        changed = {name.partition(".")[0] for name, t in model.state_dict().items() if not t.equal(before[name])}
+        assert changed == {"start", "path", "semantic", "center", "offset"}
 
     @pytest.mark.parametrize("decay_biases", [False, True])
     def test_the_groups_of_maskformer(self, decay_biases):
