@@ -65,7 +65,9 @@ def create_model(name: str, labels: LabelSpace | str, **options: Any) -> Panopti
     Args:
         name: one of :func:`list_models`.
         labels: a label space, or the name or path of one.
-        **options: options of the model, which are the attributes of its family's configuration.
+        **options: options of the model, which are the attributes of its family's configuration; and
+            ``backbone_weights``, the path of ImageNet weights for its backbone (``.safetensors``, ``.pth``), see
+            :meth:`PanopticModel.load_backbone`.
 
     Raises:
         UnknownNameError: no model, label space or backbone has this name; the closest names are suggested.
@@ -77,5 +79,5 @@ def create_model(name: str, labels: LabelSpace | str, **options: Any) -> Panopti
     factory: Callable[..., PanopticModel] = getattr(module, name)
     model = factory(LabelSpace.of(labels), **options)
     # The pretrained weights of a backbone are part of the model's weights from now on.
-    model.spec = ModelSpec(name, {k: v for k, v in options.items() if k != "pretrained"})
+    model.spec = ModelSpec(name, {k: v for k, v in options.items() if k not in ("pretrained", "backbone_weights")})
     return model

@@ -44,6 +44,8 @@ class InputNormalization(NamedTuple):
 
 INPUT_NORMALIZATIONS: Mapping[str, InputNormalization] = {
     "imagenet": InputNormalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # Google's, for Inception, EfficientNet-Lite and others: -1 to 1.
+    "inception": InputNormalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     # Caffe's, and that of networks initialised from its weights: 0..255 minus a mean, not divided.
     "caffe": InputNormalization(
         (122.7717 / 255, 115.9465 / 255, 102.9801 / 255), (1 / 255, 1 / 255, 1 / 255), is_bgr=True

@@ -56,6 +56,19 @@ class Saving:
 
         zoo.save_pretrained(self, folder)
 
+    def load_backbone(self: PanopticModel, path: str | os.PathLike[str]) -> None:
+        """Load ImageNet weights into the backbone, strictly; all other weights stay unchanged.
+
+        Args:
+            path: a file of a classification network as for :func:`panscape.load_published`.
+
+        Raises:
+            PanscapeError: the file cannot be read, is of another network than the backbone, or not of a backbone.
+        """
+        from panscape import zoo
+
+        zoo.load_backbone(self, path)
+
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None = None) -> Self:
         """Load a model; as :func:`panscape.load`, and the model must be of this class.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -63,6 +64,11 @@ class ModelConfig(ABC, Generic[Model]):
         )
 
 
+_WEIGHTS_PARAMETER = inspect.Parameter(
+    "backbone_weights", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="str | os.PathLike[str] | None"
+)
+
+
 def variant(
     name: str,
     summary: str,
@@ -82,20 +88,31 @@ def variant(
     defaults = config(*args, **options)
     known = {field.name: field for field in fields(defaults)}
 
-    def factory(labels: LabelSpace, **options: Any) -> Model:
+    def factory(labels: LabelSpace, *, backbone_weights: str | os.PathLike[str] | None = None, **options: Any) -> Model:
         for option in options:
             if option not in known:
                 raise InvalidArgumentError(f"{name} has no option {option!r}; it has {', '.join(known)}")
-        return replace(defaults, **options).build(labels)
+        if backbone_weights is not None:
+            options["pretrained"] = False
+        model = replace(defaults, **options).build(labels)
+        if any(getattr(model.get_submodule(name), "normalization", None) == "inception" for name in model.backbones):
+            model.set_input_normalization("inception")
+        if backbone_weights is not None:
+            model.load_backbone(backbone_weights)
+        return model
 
     parameters = [inspect.Parameter("labels", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="LabelSpace")]
+    parameters += [_WEIGHTS_PARAMETER]
     parameters += [
         inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=getattr(defaults, n), annotation=field.type)
         for n, field in known.items()
     ]
     factory.__name__ = factory.__qualname__ = name
     factory.__module__ = config.__module__
-    factory.__doc__ = f"{inspect.cleandoc(summary)}\n\nFor the options see :class:`{type(defaults).__name__}`."
+    factory.__doc__ = (
+        f"{inspect.cleandoc(summary)}\n\nFor the options see :class:`{type(defaults).__name__}`; ``backbone_weights`` "
+        "is the path of ImageNet weights, see :meth:`PanopticModel.load_backbone`."
+    )
     result: Any = factory
     result.__signature__ = inspect.Signature(parameters)
     return cast(Callable[Concatenate[LabelSpace, Options], Model], result)

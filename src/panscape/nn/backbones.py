@@ -17,9 +17,11 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.nn.darknet import TIMM_SLOPE, Darknet
+from panscape.nn.efficientnet_lite import EFFICIENTNET_LITE, EfficientNetLite
 from panscape.nn.swin import Swin
 
 STRIDES = (4, 8, 16, 32)
+_HALF = (0.5, 0.5, 0.5)
 _STRIDES_TO_16 = (4, 8, 16, 16)
 # Dilations of the blocks of the last stage at output stride 16: DeepLab's rate of 2, which replaces the missing stride,
 # times its "multi-grid" of 1, 2, 4. Blocks beyond the third use the dilation of the third.
@@ -217,6 +219,9 @@ class TimmFeatures(nn.Module):
         channels: channels of its four features.
         name: timm's name of the network.
         options: keyword arguments with which it was created.
+
+    Attributes:
+        normalization: input normalisation of timm's weights: "imagenet", or "inception" for pixels in -1 to 1.
     """
 
     def __init__(self, net: nn.Module, channels: tuple[int, ...], *, name: str, options: Mapping[str, Any]) -> None:
@@ -224,6 +229,7 @@ class TimmFeatures(nn.Module):
         self.net = net
         self.name = self.weights_name = name
         self.options = dict(options)
+        self.normalization = "inception" if getattr(net, "pretrained_cfg", {}).get("mean") == _HALF else "imagenet"
         self.channels = cast("tuple[int, int, int, int]", channels)
         self.strides = STRIDES
 
@@ -310,6 +316,8 @@ def create_backbone(
         backbone: nn.Module = Darknet(**_DARKNET[name], name=name, negative_slope=negative_slope or TIMM_SLOPE)
     elif name.partition(".")[0] in SWIN_TRANSFORMERS and output_stride == 32:
         backbone = Swin(**SWIN_TRANSFORMERS[name.partition(".")[0]], name=name)
+    elif name.partition(".")[0] in EFFICIENTNET_LITE and output_stride == 32:
+        backbone = EfficientNetLite(*EFFICIENTNET_LITE[name.partition(".")[0]], name=name)
     else:
         backbone = _from_timm(name, after_relu, output_stride, strides, negative_slope)
     if pretrained:

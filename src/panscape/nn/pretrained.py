@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from panscape.errors import CheckpointMismatchError, InvalidArgumentError
 from panscape.hub import hub_address, hub_file
 from panscape.nn.backbones import ResNetFeatures, TimmFeatures
 from panscape.nn.darknet import TIMM_SLOPE, Darknet
+from panscape.nn.efficientnet_lite import EfficientNetLite
 from panscape.nn.swin import Swin
 from panscape.weights_file import read_tensors
 
@@ -92,12 +93,15 @@ def weights_of(backbone: nn.Module) -> BackboneWeights:
     )
 
 
-def load_pretrained(backbones: list[nn.Module], path: Path | None = None) -> None:
+def load_pretrained(backbones: list[nn.Module], path: Path | None = None) -> str:
     """Load timm's ImageNet weights into backbones, which must all be the same network.
 
     Args:
         backbones: created by :func:`panscape.nn.backbones.create_backbone`, or copies of such.
         path: file of the weights; by default they are downloaded, see :meth:`BackboneWeights.fetch`.
+
+    Returns:
+        The line of :func:`fill_backbone`.
 
     Raises:
         InvalidArgumentError: there are no weights for this network.
@@ -109,11 +113,11 @@ def load_pretrained(backbones: list[nn.Module], path: Path | None = None) -> Non
         found = read_tensors(path)
     else:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    for backbone in backbones:
-        fill_backbone(backbone, found, path)
+    lines = [fill_backbone(backbone, found, path) for backbone in backbones]
+    return lines[0]
 
 
-def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) -> None:
+def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) -> str:
     """Copy the weights of a classification network into a backbone; it stays unchanged unless they match exactly.
 
     Args:
@@ -122,11 +126,14 @@ def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) 
             training steps may be missing; the backbone's counters then stay unchanged.
         path: path of their file, for messages.
 
+    Returns:
+        A line on the number of tensors.
+
     Raises:
         InvalidArgumentError: the backbone is not one of timm's, or has activations for the weights of others.
         CheckpointMismatchError: names or shapes differ; all differences are listed.
     """
-    if not isinstance(backbone, (ResNetFeatures, TimmFeatures, Darknet, Swin)):
+    if not isinstance(backbone, (ResNetFeatures, TimmFeatures, Darknet, EfficientNetLite, Swin)):
         raise InvalidArgumentError(
             f"expected a timm backbone for the weights in {path}, got a {type(backbone).__name__}, for which there are "
             "no published weights; use a timm backbone"
@@ -140,17 +147,23 @@ def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) 
     if isinstance(backbone, (ResNetFeatures, Darknet)):
         source, needed = _without_classifier(found, ("fc", "head.fc")), backbone.state_dict(keep_vars=True)
         _require_same(needed, source, path, backbone.name)
+    elif isinstance(backbone, EfficientNetLite):
+        source, needed = _efficientnet_lite(found, backbone), backbone.state_dict(keep_vars=True)
+        _require_same(needed, source, path, backbone.name)
     elif isinstance(backbone, Swin):
         source, needed = _swin(found), backbone.state_dict(keep_vars=True)
         needed = {name: tensor for name, tensor in needed.items() if not name.startswith("norms.")}
         _require_same(needed, source, path, backbone.name)
     else:
         source, needed = _by_timm(backbone, found, path), backbone.net.state_dict(keep_vars=True)
+    filled = [name for name in needed if name in source]
     with torch.no_grad():
-        for name, tensor in needed.items():
-            if name in source:
-                tensor.copy_(source[name])
+        for name in filled:
+            needed[name].copy_(source[name])
     _grow_again(backbone)
+    unused = len(found) - len(filled)
+    rest = f"; {unused} others of the file, of the classifier, are not used" if unused > 0 else ""
+    return f"backbone {backbone.name} from {path}: all {len(filled)} tensors{rest}"
 
 
 def _swin(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -162,6 +175,33 @@ def _swin(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in _without_classifier(found, ("norm", "head.fc", "head")).items()
         if not name.endswith(constants)
     }
+
+
+_EFFICIENTNET_PYTORCH = re.compile(r"_(?:blocks\.(\d+)\._)?(conv_stem|conv_head|bn\d|fc|\w+_conv)(\.\w+)")
+_EXPANDED = {"expand_conv": "conv_pw", "bn0": "bn1", "depthwise_conv": "conv_dw", "bn1": "bn2"}
+_EXPANDED |= {"project_conv": "conv_pwl", "bn2": "bn3"}
+_NOT_EXPANDED = {"depthwise_conv": "conv_dw", "project_conv": "conv_pw"}
+_OUTER = {"bn0": "bn1", "bn1": "bn2", "fc": "classifier"}
+
+
+def _efficientnet_lite(found: Mapping[str, Tensor], backbone: EfficientNetLite) -> dict[str, Tensor]:
+    """Return the weights of an EfficientNet-Lite by timm's names, from these or from those of EfficientNet-PyTorch."""
+    places = [f"{i}.{j}" for i, stage in enumerate(backbone.blocks) for j in range(len(cast(nn.ModuleList, stage)))]
+
+    def renamed(name: str) -> str:
+        match = _EFFICIENTNET_PYTORCH.fullmatch(name)
+        if match is None:
+            return name
+        block, layer, leaf = match.groups()
+        if block is None:
+            return _OUTER.get(layer, layer) + leaf
+        if int(block) >= len(places):
+            return name
+        place = places[int(block)]
+        return f"blocks.{place}.{(_NOT_EXPANDED if place == '0.0' else _EXPANDED).get(layer, layer)}{leaf}"
+
+    classifier = ("conv_head", "bn2", "classifier")
+    return _without_classifier({renamed(name): tensor for name, tensor in found.items()}, classifier)
 
 
 def _by_timm(backbone: TimmFeatures, found: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:

@@ -14,6 +14,7 @@ from panscape.zoo.save_load import WEIGHTS_IN_FOLDER as WEIGHTS_IN_FOLDER
 from panscape.zoo.save_load import WeightsInfo as WeightsInfo
 from panscape.zoo.save_load import list_weights as list_weights
 from panscape.zoo.save_load import load as load
+from panscape.zoo.save_load import load_backbone as load_backbone
 from panscape.zoo.save_load import load_partial as load_partial
 from panscape.zoo.save_load import read_card as read_card
 from panscape.zoo.save_load import save as save

@@ -185,6 +185,18 @@ def load_partial(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> 
     return report if saved.step is None else report._replace(line=f"{report.line}, as of step {saved.step}")
 
 
+def load_backbone(model: PanopticModel, path: str | os.PathLike[str]) -> None:
+    """Load ImageNet weights into a model's backbone; see :meth:`PanopticModel.load_backbone`."""
+    from panscape.zoo.published import backbones, darknet
+    from panscape.zoo.published.read import read_checkpoint
+
+    path = to_path(path)
+    if is_darknet_file(path):
+        darknet.fill_from_darknet(model, path)
+    else:
+        _logger.info(backbones.load_backbone(model, read_checkpoint(path), path))
+
+
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the metadata stored with a saved model; nothing is fetched for that of a published one.
 

@@ -30,9 +30,9 @@ _DARKNET_STEM = "stem.conv1.conv.weight"
 
 
 def is_backbone(found: Mapping[str, Tensor]) -> bool:
-    """Return whether a checkpoint has the names of a ResNet alone, or of another classification network in timm."""
-    stems = ("conv1.weight", "conv1.0.weight", "conv_stem.weight", "patch_embed.proj.weight", _DARKNET_STEM)
-    return _is_detectron2(found) or any(stem in found for stem in stems)
+    """Return whether a checkpoint has the names of a ResNet alone, or of another classification network."""
+    stems = ("conv1.weight", "conv1.0.weight", "conv_stem.weight", "_conv_stem.weight", "patch_embed.proj.weight")
+    return _is_detectron2(found) or any(stem in found for stem in (*stems, _DARKNET_STEM))
 
 
 def backbone_state(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -63,8 +63,11 @@ def backbone_state(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]
     }
 
 
-def load_backbone(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None:
+def load_backbone(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> str:
     """Load the tensors of a backbone strictly into a model's backbone; heads and decoders stay unchanged.
+
+    Returns:
+        A line on the number of tensors.
 
     Raises:
         UnreadableFileError: see :func:`backbone_state`.
@@ -76,8 +79,8 @@ def load_backbone(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
     require_normalization(model, found, path)
     if not model.backbones:
         raise InvalidArgumentError(f"expected a model with a backbone to load {path}, got {type(model).__name__}")
-    for name in model.backbones:
-        fill_backbone(model.get_submodule(name), state, path)
+    lines = [fill_backbone(model.get_submodule(name), state, path) for name in model.backbones]
+    return lines[0]
 
 
 def require_normalization(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None:
