@@ -174,7 +174,9 @@ def _recipe_of(name: _Path, options: RunOptions, reading: FolderData) -> Recipe:
         return get_recipe(os.fspath(name))
     from panscape.recipes.from_folder import derive
 
-    derived = derive(reading.folder(options.data), reading, init_from=options.init_from)
+    derived = derive(
+        reading.folder(options.data), reading, init_from=options.init_from, backbone_weights=options.backbone_weights
+    )
     for note in derived.notes:
         _logger.info(note)
     return derived.recipe

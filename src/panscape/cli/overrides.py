@@ -92,7 +92,10 @@ def override_from_folder(arguments: Sequence[str]) -> TrainingCommand:
     is_help = not set(arguments).isdisjoint(HELP)
     first = override(get_recipe(FROM_FOLDER), FROM_FOLDER, arguments if is_help else split(arguments, "--model.")[0])
     data = cast(FolderData, first.recipe.data)
-    derived = derive(data.folder(first.options.data), data, init_from=first.options.init_from)
+    options = first.options
+    derived = derive(
+        data.folder(options.data), data, init_from=options.init_from, backbone_weights=options.backbone_weights
+    )
     command = override(derived.recipe, FROM_FOLDER, arguments, derived.notes)
     if command.recipe == derived.recipe:
         return command

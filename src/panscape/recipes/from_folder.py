@@ -12,6 +12,7 @@ from panscape.datasets.base import PanopticDataset
 from panscape.datasets.folder import find_folder
 from panscape.datasets.load import load_sample
 from panscape.errors import BadSampleError, PanscapeError
+from panscape.hub import cached_file
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.model_options import FactoryOptions, SwiftNetOptions, options_of
 from panscape.recipes.table import Row
@@ -27,6 +28,7 @@ _LARGEST_IMAGE = 2048
 _EPOCHS = 300
 _STEPS = (1000, 40_000)
 _CITYSCAPES_AREA = 1024 * 2048
+_FEATURES = "tf_efficientnet_lite0.in1k"  # 3.4 million parameters; in timm's repository of this name
 
 
 class DerivedRecipe(NamedTuple):
@@ -48,13 +50,23 @@ def build(row: Row) -> Recipe:
     return row.build(recipe_for(num_images=1000, height=480, width=640))
 
 
-def derive(root: Path, data: FolderData | None = None, *, init_from: str | None = None) -> DerivedRecipe:
+def derive(
+    root: Path,
+    data: FolderData | None = None,
+    *,
+    init_from: str | None = None,
+    backbone_weights: Path | None = None,
+) -> DerivedRecipe:
     """Return a recipe for the folder.
+
+    Without a model to start from, the network starts from the ImageNet weights of its backbone if their file is given
+    or in the cache of the Hugging Face hub; nothing is downloaded.
 
     Args:
         root: see :func:`panscape.datasets.folder.from_folder`.
         data: options for reading the folder.
         init_from: the model whose weights initialise the training; the network has its architecture.
+        backbone_weights: ImageNet weights of the backbone.
 
     Raises:
         PanscapeError: as :func:`panscape.datasets.folder.from_folder`; or none of the inspected images can be used; or
@@ -64,7 +76,9 @@ def derive(root: Path, data: FolderData | None = None, *, init_from: str | None 
     found = find_folder(root)
     train, val = data.load(root, "train"), data.load(root, "val")
     height, width = _size_of_images(train)
-    recipe = replace(recipe_for(len(train), height, width), data=data)
+    weights = backbone_weights or cached_file(f"timm/{_FEATURES}", "model.safetensors")
+    has_features = weights is not None and init_from is None
+    recipe = replace(recipe_for(len(train), height, width, has_features=has_features), data=data)
     network = None if init_from is None else _network_of(init_from, cast(SwiftNetOptions, recipe.model))
     if network is not None:
         recipe = replace(recipe, model=network)
@@ -83,12 +97,19 @@ def derive(root: Path, data: FolderData | None = None, *, init_from: str | None 
         )
     elif found.kind == "masks" and not labels.things:
         notes.append("no category is a thing, so there are no objects; set isthing of countable categories to 1")
+    if weights is not None and init_from is None:
+        notes.append(f"the backbone starts from ImageNet weights, {weights}")
+    elif init_from is None:
+        notes.append(
+            "all weights start at random, as the cache has no ImageNet weights; with them few images suffice: "
+            f"--model.backbone {_FEATURES} --model.pretrained downloads 18.6 MB, --backbone-weights FILE takes a file"
+        )
     start = None if network is None else init_from
     notes.append(describe_settings(recipe, start))
     return DerivedRecipe(recipe, tuple(notes), start)
 
 
-def recipe_for(num_images: int, height: int, width: int) -> Recipe:
+def recipe_for(num_images: int, height: int, width: int, *, has_features: bool = False) -> Recipe:
     """Return a recipe for images of about one size.
 
     Lengths and areas of the representation are those of Cityscapes, scaled by the ratio of the image sizes. Images are
@@ -98,6 +119,7 @@ def recipe_for(num_images: int, height: int, width: int) -> Recipe:
         num_images: number of training images.
         height: height of a typical image, pixels.
         width: width of a typical image, pixels.
+        has_features: whether the backbone starts from ImageNet weights, which change slowly.
     """
     shrunk = min(1.0, _LARGEST_IMAGE / max(height, width))
     crop = (_crop_side(height * shrunk), _crop_side(width * shrunk))
@@ -111,17 +133,26 @@ def recipe_for(num_images: int, height: int, width: int) -> Recipe:
         offset_loss_weight=round(min(0.01, 0.0025 / share**0.5), 4),  # offsets scale with the image size
         decoding=CenterDecoding(stuff_area=max(16, round(2048 * share))),
     )
+    backbone = "residual_xs" if num_images < 30 else "residual_s"
     return Recipe(
         name="from_folder",
         model=SwiftNetOptions(
-            backbone="residual_xs" if num_images < 30 else "residual_s",
+            backbone=_FEATURES if has_features else backbone,
+            pretrained=has_features,
+            levels=1 if has_features else None,
             width=64 if min(crop) <= 320 else 96,
             longest_side=min(_LARGEST_IMAGE, -(-max(height, width) * 4 // 96) * 32),  # 4/3 of the typical side
             representation=representation,
         ),
         data=FolderData(),
         augmentation=Augmentation(crop=crop, scale=(round(0.5 * shrunk, 3), round(2 * shrunk, 3)), color_jitter=1.0),
-        optimizer=Optimizer("adamw", learning_rate=2e-3, weight_decay=0.02, grad_clip_norm=10.0),
+        optimizer=Optimizer(
+            "adamw",
+            learning_rate=2e-3,
+            weight_decay=0.02,
+            backbone_lr_mult=0.15 if has_features else 1.0,
+            grad_clip_norm=10.0,
+        ),
         schedule=Schedule("cosine", warmup_steps=200),
         steps=steps,
         batch_size=batch_size,

@@ -97,6 +97,20 @@ _FROM_BOXES = {**_NO_MASK_LOSS, "model.representation.supervision": "boxes"}
 _R103 = {"model.backbone": "resnet103"}
 _HRNET48 = {"model.backbone": "hrnet_w48.ms_in1k", "model.output_stride": 32}
 _PISR = {_RELATIONS: "PISR"}
+_LITE0 = {
+    "model.backbone": "tf_efficientnet_lite0.in1k",
+    "model.pretrained": True,
+    "model.levels": 1,
+    "model.width": 96,
+    "optimizer.backbone_lr_mult": 0.15,
+    "steps": 3000,
+}
+_LITE0_STREET = {
+    "augmentation.scale": (0.5, 2.0),
+    "augmentation.scale_distribution": "log_uniform",
+    "augmentation.color_jitter_strength": 0.5,
+    "augmentation.blur": 0.2,
+}
 _NO_WEIGHTS = {**_PISR, "model.relations.reweighting": False}
 
 
@@ -377,6 +391,10 @@ _BUNDLED = (
     Row("street", "CamVid (street scenes)"),
     Row("aerial", "Satellite images of Dubai"),
 )
+_BUNDLED_LITE0 = (
+    Row("street_lite0", "CamVid (street scenes), EfficientNet-Lite0 with ImageNet weights", _LITE0 | _LITE0_STREET),
+    Row("aerial_lite0", "Satellite images of Dubai, EfficientNet-Lite0 with ImageNet weights", _LITE0),
+)
 _BUNDLED_BOXES = tuple(Row(f"{row.name}_boxes", f"{DATASETS[row.name]}, dense detections") for row in _BUNDLED)
 _BUNDLED_DEEPLAB = (
     Row("town_deeplab", "Synthetic scenes, Panoptic-DeepLab"),
@@ -439,6 +457,7 @@ _FOLDER = (Row("from_folder", "A folder of your own; defaults are derived from i
 TABLE = (
     Family("Panoptic SwiftNet", "panoptic_swiftnet.build", _SWIFTNET, paper="Panoptic SwiftNet", num_devices=2),
     Family("Panoptic SwiftNet", "bundled.centers", _BUNDLED),
+    Family("Panoptic SwiftNet", "bundled.centers", _BUNDLED_LITE0),
     Family("Panoptic SwiftNet", "ablations.centers", _CENTER_ABLATIONS),
     Family("Panoptic SwiftNet", "from_folder.build", _FOLDER),
     Family("Dense detections", "dense_detections.build", _DENSE, paper="Dense detections", num_devices=2),

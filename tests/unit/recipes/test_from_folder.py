@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,12 +17,43 @@ import panscape
 from panscape import create_model
 from panscape.datasets import from_folder
 from panscape.errors import BadSampleError, UnknownNameError
+from panscape.nn.backbones import create_backbone
+from panscape.nn.pretrained import weights_of
 from panscape.recipes import get_recipe
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.from_folder import derive, recipe_for
 from panscape.representations.queries import QueryRepresentation
 from panscape.zoo import load_partial
 from panscape.zoo.transfer import unique_state_dict
+
+
+@pytest.fixture(autouse=True)
+def cached(monkeypatch):
+    """The ImageNet weights in the cache of the hub; none unless a test puts a path there."""
+    found = []
+    monkeypatch.setattr("panscape.recipes.from_folder.cached_file", lambda *_: found[0] if found else None)
+    return found
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_imagenet_weights_are_used_where_they_are(is_given, cached, tmp_path):
+    trees.own_coco(tmp_path)
+    without = derive(tmp_path)
+    assert without.notes[-2].startswith("all weights start at random, as the cache has no ImageNet weights; ")
+    assert not without.recipe.model.pretrained
+    file = Path("features.safetensors")
+    if not is_given:
+        cached.append(file)
+    recipe, notes, _ = derive(tmp_path, backbone_weights=file if is_given else None)
+    assert notes[-2] == "the backbone starts from ImageNet weights, features.safetensors"
+    assert notes[-1].startswith(
+        "derived defaults: Panoptic SwiftNet with backbone tf_efficientnet_lite0.in1k and width 64"
+    )
+    assert (recipe.model.pretrained, recipe.model.levels, recipe.optimizer.backbone_lr_mult) == (True, 1, 0.15)
+    assert weights_of(create_backbone(recipe.model.backbone)).repository == "timm/tf_efficientnet_lite0.in1k"
+    started = derive(tmp_path, init_from="street")
+    assert not started.recipe.model.pretrained
+    assert not any("ImageNet" in note for note in started.notes)
 
 
 def test_small_images_are_cityscapes_scaled_down():
@@ -69,13 +101,13 @@ def test_the_layout_found_is_reported(tmp_path):
     )
     assert derived.notes[1] == "no val split: every 10th image is held out for validation"
     assert derived.notes[2].startswith("no categories.json: categories are named by their ids and all are stuff")
-    assert derived.notes[3] == (
+    assert derived.notes[4] == (
         "derived defaults: Panoptic SwiftNet with backbone residual_xs and width 64, crops of 64x64, 1000 steps, "
         "targets with sigma 4.0 and small objects below 64 pixels"
     )
     trees.own_coco(tmp_path / "coco")
     notes = derive(tmp_path / "coco").notes
-    assert len(notes) == 2
+    assert len(notes) == 3
     assert "COCO panoptic format, 4 categories (2 things), 3 train and 3 val images" in notes[0]
 
 
@@ -111,7 +143,7 @@ def test_the_network_is_that_of_the_model_to_start_from(start, new, tmp_path):
 def test_a_backbone_to_start_from_has_no_network(tmp_path):
     trees.own_masks(tmp_path)
     torch.save({}, tmp_path / "backbone.pth")
-    assert derive(tmp_path, init_from=str(tmp_path / "backbone.pth")) == derive(tmp_path)
+    assert derive(tmp_path, init_from=str(tmp_path / "backbone.pth")).recipe == derive(tmp_path).recipe
     with pytest.raises(UnknownNameError, match="did you mean street"):
         derive(tmp_path, init_from="stret")
 
@@ -121,11 +153,11 @@ def test_likely_mistakes_in_the_data_are_noted(tmp_path):
         return FolderData().inspect(*(from_folder(tmp_path, split) for split in ("train", "val")), on_error="raise")
 
     trees.own_masks(tmp_path)
-    assert len(derive(tmp_path).notes) == 2
+    assert len(derive(tmp_path).notes) == 3
     assert inspected() == ()
     names = [{"id": c.source_id, "name": c.name, "isthing": 0, "color": [9, 9, 9]} for c in SHAPES]
     (tmp_path / "categories.json").write_text(json.dumps([*names, {"id": 99, "name": "pole", "isthing": 0}]))
-    _, no_things, _ = derive(tmp_path).notes
+    _, no_things, _, _ = derive(tmp_path).notes
     one_color, *absent = inspected()
     assert no_things.startswith("no category is a thing, so there are no objects; set isthing")
     assert one_color == "categories of one color, which look alike in images of maps: sky = ground = disc = box"
