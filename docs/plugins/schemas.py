@@ -39,6 +39,8 @@ def _type(value: dict[str, Any], name: str) -> str:
         file, _, key = value["$ref"].partition("#/$defs/")
         target = f"{file.removesuffix('.json') or name}-{key.replace('_', '-')}"
         return f"[{key.replace('_', ' ')}](#{target})"
+    if "oneOf" in value:
+        return " or ".join(_type(choice, name) for choice in value["oneOf"])
     if "enum" in value or "const" in value:
         return ", ".join(f"`{json.dumps(choice)}`" for choice in value.get("enum", [value.get("const")]))
     if value["type"] == "array":

@@ -233,8 +233,11 @@ class TestPredict:
             ),
             (["models", "--jsn"], "unknown option --jsn; did you mean --json?"),
             (["weights", "convrt"], "unexpected argument convrt; expected one of fetch, verify, remove, convert, show"),
-            (["--jsn"], "unknown option --jsn; expected one of predict, demo, evaluate, tune, train, "),
-            (["--frobnicate"], "unknown option --frobnicate; expected one of predict, demo, evaluate, tune, train, "),
+            (["--jsn"], "unknown option --jsn; expected one of predict, demo, evaluate, tune, benchmark, train, "),
+            (
+                ["--frobnicate"],
+                "unknown option --frobnicate; expected one of predict, demo, evaluate, tune, benchmark, train, ",
+            ),
         ],
     )
     def test_wrong_options_say_what_was_meant(self, capsys, arguments, said):

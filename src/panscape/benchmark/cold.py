@@ -117,9 +117,9 @@ def _main(started: float) -> int:
     try:
         found = measure(json.loads(sys.argv[1]), started)
     except PanscapeError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
         return 2
-    print(json.dumps(to_plain(found)))
+    sys.stdout.write(json.dumps(to_plain(found)) + "\n")
     return 0
 
 

@@ -63,7 +63,7 @@ def test_the_overview_lists_every_option_with_its_value(boxes: PanopticModel) ->
     text = overview(boxes, "mine", {"min_score": (0.1, 0.2)})
     assert text.startswith("Post-processing options of mine (DenseBoxDecoding):\n")
     assert "\n\n--decode.score-threshold 0.06\n    Minimum probability of a category at a location, exclusive" in text
-    assert text.count("--decode.") == 13
+    assert text.count("--decode.") == 15
     assert text.count("tried by default: 0.1 0.2") == 1
     assert overview(ColorModel(), "mine") == "mine has no post-processing options."
 
