@@ -10,20 +10,26 @@ if TYPE_CHECKING:
     from panscape.models import PanopticModel
     from panscape.precision import Precision
 
+RuntimeOption = Literal["auto", "torch", "openvino", "onnx"]
+PrecisionOption = Literal["auto", "fp32", "bf16", "fp16"]
+
 
 def on_runtime_of(
     model: PanopticModel,
-    runtime: Literal["auto", "torch", "openvino", "onnx"],
-    precision: Literal["auto", "fp32", "bf16", "fp16"],
+    runtime: RuntimeOption,
+    precision: PrecisionOption,
     device: str,
+    *,
+    channels_last: bool = False,
 ) -> tuple[PanopticModel, Precision]:
     """Return a model on the runtime of a command, and the precision in which torch is to run it.
 
     Args:
         model: as loaded, on the CPU.
-        runtime: "auto" is torch on other devices than a CPU.
+        runtime: "auto" is torch on other devices than a CPU, and with ``channels_last``.
         precision: "auto" is that of the runtime, and fp32 in torch.
         device: as for :func:`panscape.inference.device.choose_device`.
+        channels_last: whether torch's channels-last memory format is asked for.
 
     Raises:
         InvalidArgumentError: the runtime is for CPUs and the device is none, or has not the precision.
@@ -32,7 +38,7 @@ def on_runtime_of(
     from panscape.inference.device import choose_device
 
     of_torch: Precision = "fp32" if precision == "auto" else precision
-    if runtime == "torch":
+    if runtime == "torch" or (runtime == "auto" and channels_last):
         return model, of_torch
     if choose_device(device, model).type != "cpu" or precision == "fp16":
         if runtime != "auto":

@@ -8,11 +8,9 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from panscape.datasets.town import town
-from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.images import load_image, resize_images, save_jpeg
-from panscape.inference.sources import find_sources
-from panscape.spread import evenly_spread
+from panscape.inference.sources import images_in
 
 SCENE_SIZE = Size(512, 1024)
 
@@ -68,16 +66,7 @@ def image_set(folder: Path | None, limit: int, size: tuple[int, int] | None, int
         images = (scenes[number].image for number in range(limit))
         origin = f"{limit} synthetic scenes"
     else:
-        found = find_sources([folder])
-        fault = next((source.fault for source in found if source.fault is not None), None)
-        if fault is not None:
-            raise fault
-        files = [source.path for source in found if not source.is_video]
-        if not files:
-            raise InvalidArgumentError(
-                f"expected images in {folder}, got only videos; omit --images for synthetic ones"
-            )
-        files = [files[number] for number in evenly_spread(len(files), limit)]
+        files = images_in(folder, limit)
         origin = f"{len(files)} images of {folder}"
         if size is None:
             return ImageSet(files, [Size(*load_image(path).shape[1:]) for path in files], origin)

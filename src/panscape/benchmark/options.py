@@ -14,9 +14,8 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from panscape.errors import InvalidArgumentError
+from panscape.runtime_options import PrecisionOption, RuntimeOption
 
-Runtime = Literal["auto", "torch", "openvino", "onnx"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels-last"]
 
 
@@ -43,10 +42,10 @@ class BenchmarkOptions:
     threads: Annotated[tuple[int, ...], arg(metavar="N ...", help_behavior_hint="(default: as torch)")] = ()
     """CPU threads."""
 
-    runtime: Annotated[tuple[Runtime, ...], arg(metavar="{auto,torch,openvino,onnx} ...")] = ("auto",)
+    runtime: Annotated[tuple[RuntimeOption, ...], arg(metavar="{auto,torch,openvino,onnx} ...")] = ("auto",)
     """What runs the network on a CPU, as in "panscape predict"; not for peers."""
 
-    precision: Annotated[tuple[Precision, ...], arg(metavar="{auto,fp32,bf16,fp16} ...")] = ("auto",)
+    precision: Annotated[tuple[PrecisionOption, ...], arg(metavar="{auto,fp32,bf16,fp16} ...")] = ("auto",)
     """Numeric precision, as in "panscape predict"; peers take auto as fp32."""
 
     memory_format: Annotated[tuple[MemoryFormat, ...], arg(metavar="{contiguous,channels-last} ...")] = ("contiguous",)

@@ -18,7 +18,7 @@ import torch
 from panscape.benchmark.cold import FirstBatch, in_new_process
 from panscape.benchmark.images import ImageSet, image_set
 from panscape.benchmark.machine import describe_machine
-from panscape.benchmark.options import BenchmarkOptions, Runtime
+from panscape.benchmark.options import BenchmarkOptions
 from panscape.benchmark.report import BenchmarkReport, BenchmarkRow, StageTime, stage_time
 from panscape.benchmark.runners import PREDICT, ModelRunner, Runner, Setting, create_runner
 from panscape.errors import InvalidArgumentError, PanscapeError
@@ -27,6 +27,7 @@ from panscape.inference.pipeline import PredictionRun
 from panscape.inference.results import FileError, FileResult
 from panscape.inference.sources import SourceFile
 from panscape.models.prediction import NETWORK
+from panscape.runtime_options import RuntimeOption
 from panscape.stopwatch import Stopwatch
 
 _logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def _settings(models: Sequence[str], options: BenchmarkOptions) -> list[Setting]
     of_models = product(models, options.runtime, options.precision, options.memory_format)
     of_peers = product(options.peer, ("torch",), options.precision, options.memory_format)
     return [
-        Setting(name, cast(Runtime, runtime), precision, memory_format, options.device, options.max_size)
+        Setting(name, cast(RuntimeOption, runtime), precision, memory_format, options.device, options.max_size)
         for name, runtime, precision, memory_format in dict.fromkeys([*of_models, *of_peers])
     ]
 

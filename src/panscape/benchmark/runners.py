@@ -12,8 +12,6 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
-from panscape.benchmark.options import Precision as PrecisionOption
-from panscape.benchmark.options import Runtime
 from panscape.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, UnreadableFileError, in_one_line
 from panscape.images import load_image
 from panscape.inference.device import choose_device
@@ -22,7 +20,7 @@ from panscape.inference.predictor import Predictor
 from panscape.models import PanopticModel, create_model, list_models
 from panscape.models.prediction import NETWORK, POST_PROCESS, PREPROCESS
 from panscape.precision import Precision, autocast, require_precision
-from panscape.runtime_options import on_runtime_of
+from panscape.runtime_options import PrecisionOption, RuntimeOption, on_runtime_of
 from panscape.stopwatch import Stopwatch
 from panscape.zoo import load
 from panscape.zoo.transformers.load import quiet_transformers
@@ -51,7 +49,7 @@ class Setting:
     """
 
     name: str
-    runtime: Runtime
+    runtime: RuntimeOption
     precision: PrecisionOption
     memory_format: str
     device: str
@@ -115,9 +113,9 @@ class ModelRunner:
 
     def __init__(self, setting: Setting, out: Path) -> None:
         model, is_random = _load(setting.name)
-        # Torch is meant where its memory format is given.
-        runtime = "torch" if setting.runtime == "auto" and setting.is_channels_last else setting.runtime
-        model, precision = on_runtime_of(model, runtime, setting.precision, setting.device)
+        model, precision = on_runtime_of(
+            model, setting.runtime, setting.precision, setting.device, channels_last=setting.is_channels_last
+        )
         self.runtime = model.runtime
         self.precision = precision if model.runtime == "torch" else model.runtime.rpartition(" ")[2]
         self.scope = "image file to overlay and map on disk" + (", random weights" if is_random else "")

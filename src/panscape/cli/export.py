@@ -83,10 +83,12 @@ class Export:
         from panscape.zoo.graphs import require_runtime
 
         require_runtime(self.to)
-        images = _images(self.images, self.limit, "--images")
-        calibration = _images(self.calibrate, self.calibrate_limit, "--calibrate")
         import panscape
         from panscape.export import export_model
+        from panscape.inference.sources import images_in
+
+        images = None if self.images is None else images_in(self.images, self.limit)
+        calibration = None if self.calibrate is None else images_in(self.calibrate, self.calibrate_limit)
 
         model = panscape.load(self.model)
         decode_arguments.apply_arguments(model, self.decode, "panscape export")
@@ -121,19 +123,3 @@ class Export:
         if not (height.isdecimal() and width.isdecimal()):
             raise InvalidArgumentError(f"expected --size as HEIGHTxWIDTH in pixels, such as 512x1024, got {self.size}")
         return Size(int(height), int(width))
-
-
-def _images(folder: Path | None, limit: int, option: str) -> list[Path] | None:
-    """Return paths of at most that many images of a folder, evenly spread; None without a folder."""
-    if folder is None:
-        return None
-    from panscape.inference.sources import find_sources
-    from panscape.spread import evenly_spread
-
-    found = [source for source in find_sources([folder]) if not source.is_video]
-    for source in found:
-        if source.fault is not None:
-            raise source.fault
-    if not found:
-        raise InvalidArgumentError(f"expected images in {folder}, got none; give another folder for {option}")
-    return [found[i].path for i in evenly_spread(len(found), limit)]

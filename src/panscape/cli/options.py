@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
@@ -14,6 +14,7 @@ from panscape.cli.parser import RARE
 from panscape.cli.printing import say
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.options import InferenceOptions
+from panscape.runtime_options import RuntimeOption
 
 if TYPE_CHECKING:
     from panscape.datasets.base import PanopticDataset
@@ -67,7 +68,7 @@ class ExecutionOptions(InferenceOptions):
     device: str = "auto"
     """Device to run on, as in "panscape predict"."""
 
-    runtime: Literal["torch", "auto", "openvino", "onnx"] = field(default="torch", metadata=RARE)
+    runtime: RuntimeOption = field(default="torch", metadata=RARE)
     """What runs the network on a CPU, as in "panscape predict"."""
 
 

@@ -16,7 +16,7 @@ from panscape.cli.default_model import BUNDLED, default_model
 from panscape.cli.parser import RARE
 from panscape.cli.printing import say
 from panscape.errors import InvalidArgumentError
-from panscape.runtime_options import on_runtime_of
+from panscape.runtime_options import PrecisionOption, RuntimeOption, on_runtime_of
 
 if TYPE_CHECKING:
     from panscape.inference.predictor import Predictor
@@ -86,11 +86,11 @@ class Predict:
     device: str = "auto"
     """Device to run on: "auto" (CUDA if available, else the CPU), "cpu", or a CUDA device such as "cuda:1"."""
 
-    runtime: Literal["auto", "torch", "openvino", "onnx"] = "auto"
+    runtime: RuntimeOption = "auto"
     """What runs the network on a CPU. auto is the first of openvino, onnx and torch that is installed and whose maps
     agree with those of torch; a network is converted once and kept in the user's cache."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: PrecisionOption = "auto"
     """Numeric precision. auto is fp32, or bf16 in OpenVINO on a processor that has it; fp16 needs a CUDA device."""
 
     channels_last: bool = field(default=False, metadata=RARE)
@@ -191,9 +191,9 @@ class Predict:
         from panscape.inference.predictor import Predictor
 
         model = panscape.load(name)
-        # Torch is meant where its memory format is given.
-        runtime = "torch" if self.runtime == "auto" and self.channels_last else self.runtime
-        model, precision = on_runtime_of(model, runtime, self.precision, self.device)
+        model, precision = on_runtime_of(
+            model, self.runtime, self.precision, self.device, channels_last=self.channels_last
+        )
         decode_arguments.apply_arguments(model, self.decode, "panscape predict")
         return Predictor(
             model,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from panscape.atomic_io import atomic_write, unwritable, write_json
-from panscape.errors import InvalidArgumentError, UnwritableFileError, in_one_line
+from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError, in_one_line
 from panscape.export.onnx import to_onnx
 from panscape.export.parity import FLOORS, compare, synthetic_scenes
 from panscape.export.trace import trace
@@ -31,7 +31,6 @@ RuntimePrecision = Literal["auto", "fp32", "bf16"]
 RUNTIME_VARIABLE = "PANSCAPE_RUNTIME"
 """Environment variable with the runtime that "auto" stands for."""
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # the fastest first
-_TITLES = {"openvino": "OpenVINO", "onnx": "ONNX Runtime"}
 _logger = logging.getLogger(__name__)
 
 
@@ -62,7 +61,7 @@ def on_runtime(
         InvalidArgumentError: a name is unknown; or a runtime other than "auto" cannot run the network, has not the
             precision, or its maps differ by more than the floor allows.
         MissingExtraError: the runtime is not installed.
-        UnwritableFileError: the cache cannot be written.
+        UnwritableFileError: the cache cannot be written, and the runtime is not "auto".
     """
     _require_known(runtime, precision)
     if runtime == "auto" and os.environ.get(RUNTIME_VARIABLE):
@@ -77,17 +76,15 @@ def on_runtime(
         )
     if model.mean.device.type != "cpu":
         raise InvalidArgumentError(f"expected a model on the CPU for {runtime}, got it on {model.mean.device}")
-    chosen = _installed() if runtime == "auto" else runtime
-    if chosen is None:
-        return model
-    require_runtime(chosen)
-    try:
-        return _Converted(model, user_cache() / "graphs" if cache is None else cache).model_on(chosen, precision)
-    except (InvalidArgumentError, UnwritableFileError) as error:
-        if runtime != "auto":
-            raise
-        _logger.info("running in torch: %s", error)
-        return model
+    if runtime != "auto":
+        require_runtime(runtime)
+        return _Converted(model, cache).model_on(runtime, precision)
+    for installed in _installed():
+        try:
+            return _Converted(model, cache).model_on(installed, precision)
+        except (InvalidArgumentError, UnwritableFileError) as error:
+            _logger.info("not running in %s: %s", installed, error)
+    return model
 
 
 def _require_known(runtime: str, precision: str) -> None:
@@ -103,13 +100,10 @@ def _require_known(runtime: str, precision: str) -> None:
         )
 
 
-def _installed() -> str | None:
-    """Return the fastest runtime that is installed with what conversion needs; None for none."""
+def _installed() -> list[str]:
+    """Return the runtimes that are installed with what conversion needs, the fastest first."""
     needed = ("onnx", "onnxscript")
-    for runtime, package in _PACKAGES.items():
-        if all(find_spec(name) is not None for name in (package, *needed)):
-            return runtime
-    return None
+    return [r for r, package in _PACKAGES.items() if all(find_spec(name) is not None for name in (package, *needed))]
 
 
 class _Converted:
@@ -117,11 +111,15 @@ class _Converted:
 
     Args:
         model: the model, which may be on disk already.
-        folder: of the cache.
+        folder: of the cache; None for the user's.
+
+    Raises:
+        UnwritableFileError: the system knows no cache of the user.
     """
 
-    def __init__(self, model: PanopticModel, folder: Path) -> None:
+    def __init__(self, model: PanopticModel, folder: Path | None) -> None:
         self._model = model
+        folder = user_cache() / "graphs" if folder is None else folder
         name = "network" if model.spec is None else model.spec.name
         made_by = version("panscape").replace("+", "-")
         self._path = folder / f"{name}-{network_digest(model)}-{made_by}.onnx"
@@ -129,7 +127,7 @@ class _Converted:
         self._facts: dict[str, Any] = {}
         with suppress(OSError, ValueError):  # a damaged file is one that is not there
             found = json.loads(self._facts_path.read_text(encoding="utf-8"))
-            if isinstance(found, dict) and ("reason" in found or self._path.is_file()):
+            if isinstance(found, dict) and ("reason" in found or {"sides", "parity"} <= found.keys()):
                 self._facts = found
 
     def model_on(self, runtime: str, precision: RuntimePrecision) -> PanopticModel:
@@ -138,17 +136,12 @@ class _Converted:
         Raises:
             InvalidArgumentError: its network cannot be converted, or the maps differ by more than the floor allows.
         """
-        if not self._facts:
-            self._convert()
-        if "reason" in self._facts:
-            raise InvalidArgumentError(self._facts["reason"])
         for one in self._precisions(runtime, precision):
             try:
                 model = self._with_graph(runtime, one)
                 equal_pixels, pq = self._parity(model, one)
             except RuntimeError as error:
-                reason = f"{_TITLES[runtime]} cannot run this network: {in_one_line(error)}"
-                raise InvalidArgumentError(reason) from error
+                raise InvalidArgumentError(f"{runtime} cannot run this network: {in_one_line(error)}") from error
             if equal_pixels >= FLOORS[one].equal_pixels and pq >= FLOORS[one].pq:
                 _logger.info("running in %s (%.2f %% of pixels as in torch)", model.runtime, 100 * equal_pixels)
                 return model
@@ -156,6 +149,17 @@ class _Converted:
             f"{100 * equal_pixels:.2f} % of the pixels and PQ {100 * pq:.1f} of {model.runtime} agree with torch, and "
             f"{100 * FLOORS[one].equal_pixels:g} % and {100 * FLOORS[one].pq:g} are needed"
         )
+
+    def _open(self, runtime: str) -> Graph:
+        """Return the graph; it is converted first if the cache has none, or a damaged one."""
+        if "reason" not in self._facts:
+            if self._facts:
+                with suppress(UnreadableFileError):
+                    return open_graph(self._path, runtime)
+            self._convert()
+        if "reason" in self._facts:
+            raise InvalidArgumentError(self._facts["reason"])
+        return open_graph(self._path, runtime)
 
     def _precisions(self, runtime: str, precision: RuntimePrecision) -> tuple[Literal["fp32", "bf16"], ...]:
         if precision != "auto":
@@ -182,13 +186,13 @@ class _Converted:
         write_json(self._facts_path, facts)
 
     def _with_graph(self, runtime: str, precision: str) -> PanopticModel:
-        graph = open_graph(self._path, runtime)
+        graph = self._open(runtime)
         graph.compile(precision)
         model = copy.copy(self._model).eval()
         height, width = (SideRange(*side) for side in self._facts["sides"])
         # An attribute of this object hides the method of its class.
         model.forward = _Forward(self._model, graph, height, width)  # type: ignore[method-assign]
-        model.runtime = f"{_TITLES[runtime]} {version(_PACKAGES[runtime])}, {precision}"
+        model.runtime = f"{graph.runtime}, {precision}"
         return model
 
     def _parity(self, model: PanopticModel, precision: str) -> tuple[float, float]:

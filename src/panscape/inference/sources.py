@@ -16,6 +16,7 @@ from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.file_kinds import is_transport_stream
 from panscape.images import IMAGE_SUFFIXES
 from panscape.input_files import counts_by_suffix, find_files
+from panscape.spread import evenly_spread
 
 _logger = logging.getLogger(__name__)
 
@@ -83,6 +84,27 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
     paths = list(found.values())
     failed = {_real(path): SourceFile(path, "", fault) for path, fault in faults.items()}
     return [*map(SourceFile, paths, _unique_names(paths)), *failed.values()]
+
+
+def images_in(folder: Path, limit: int) -> list[Path]:
+    """Return the images of a folder, which is searched recursively.
+
+    Args:
+        folder: the folder.
+        limit: maximum number of images, which are evenly spread.
+
+    Raises:
+        InvalidArgumentError: it has only videos.
+        UnreadableFileError: it does not exist, has no image, or a folder in it cannot be listed.
+    """
+    found = find_sources([folder])
+    fault = next((source.fault for source in found if source.fault is not None), None)
+    if fault is not None:
+        raise fault
+    images = [source.path for source in found if not source.is_video]
+    if not images:
+        raise InvalidArgumentError(f"expected images in {folder}, got only videos; give another folder")
+    return [images[i] for i in evenly_spread(len(images), limit)]
 
 
 def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:

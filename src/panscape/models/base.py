@@ -91,8 +91,8 @@ class PanopticModel(nn.Module, Saving, ABC):
         spec: the arguments it was created with; None if its class was instantiated directly.
         card: facts that are saved with the weights: data, licence, measured results; replace it after more training.
         provenance: name or path of the loaded weights, with their data, licence and source; maps have it.
-        exported_file: the file whose graph is the forward pass of an exported model, which has no weights and runs on
-            the CPU; None for all other models.
+        exported_file: the file whose graph is the forward pass of an exported model, which has no weights and takes
+            images on the CPU; None for all other models.
         runtime: what runs the forward pass in inference: "torch", or the name, version and precision of another
             runtime, see :func:`panscape.export.on_runtime`.
     """

@@ -111,12 +111,15 @@ def load_exported(path: Path) -> PanopticModel:
     model.mean, model.std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     model.set_input_normalization(model.normalization)
     # Maps of an earlier run are kept if the model is the same, which its digest decides.
-    digest = hashlib.sha256(path.with_suffix(".bin" if path.suffix == ".xml" else path.suffix).read_bytes()).digest()
-    model.register_buffer("file_digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+    digest = hashlib.sha256(path.read_bytes())
+    if path.suffix == ".xml":
+        digest.update(path.with_suffix(".bin").read_bytes())
+    model.register_buffer("file_digest", torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8))
     has_maps = facts.get("postprocess") == "graph"
     model.__class__ = _exported_class(type(model), _ReturnsMaps if has_maps else _RunsGraph)
     model.__dict__["_exported"] = exported
     model.exported_file = path
+    model.runtime = f"{graph.runtime}, {exported.precision}"
     if model.output_names != graph.outputs:
         raise UnreadableFileError(path, f"expected the outputs {model.output_names}, got {graph.outputs}; export again")
     return model.eval()

@@ -9,6 +9,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,10 @@ _REMEDY = "export the model again, or copy the file again"
 
 class Graph(Protocol):
     """A network that takes one image and returns its outputs."""
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of what runs it."""
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -75,6 +80,7 @@ class OnnxGraph:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise UnreadableFileError(path, f"ONNX Runtime cannot read it ({in_one_line(error)}); {_REMEDY}") from error
+        self.runtime = f"ONNX Runtime {version('onnxruntime')}"
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
@@ -105,6 +111,7 @@ class OpenVinoGraph:
             self._model: Any = self._core.read_model(path)
         except RuntimeError as error:
             raise UnreadableFileError(path, f"OpenVINO cannot read it ({in_one_line(error)}); {_REMEDY}") from error
+        self.runtime = _openvino()
         info = self._model.get_rt_info()
         self.metadata: dict[str, str] = {METADATA_KEY: str(info[METADATA_KEY].value)} if METADATA_KEY in info else {}
         self.outputs = tuple(output.any_name for output in self._model.outputs)
@@ -153,6 +160,7 @@ class OpenVinoRequests:
     metadata: Mapping[str, str] = {}
 
     def __init__(self, compiled: Any, outputs: tuple[str, ...]) -> None:
+        self.runtime = _openvino()
         self.outputs = outputs
         self._compiled = compiled
         self._requests = threading.local()  # an inference request is for one thread at a time
@@ -170,6 +178,10 @@ class OpenVinoRequests:
         return [np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs))]
 
 
+def _openvino() -> str:
+    return f"OpenVINO {version('openvino')}"
+
+
 class TorchGraph:
     """A program of ``torch.export`` in torch; see :class:`Graph`."""
 
@@ -180,6 +192,7 @@ class TorchGraph:
             self._program = torch.export.load(path, extra_files=texts)
         except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UnreadableFileError(path, f"torch cannot read it ({in_one_line(error)}); {_REMEDY}") from error
+        self.runtime = f"torch.export {torch.__version__}"
         self.metadata = {name: text for name, text in texts.items() if text}
         description = parse_json(path, (texts[METADATA_KEY] or "{}").encode())
         self.outputs = tuple(description.get("export", {}).get("outputs", ()))

@@ -77,8 +77,8 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
             Hugging Face hub ("owner/name"); the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
             ``.pkl``, ``.tar``), see :func:`panscape.zoo.published.load.create_published`; or a panoptic network of
             transformers, by the path of a folder of its ``save_pretrained`` or on the hub ("hf:owner/name"), see
-            :func:`panscape.zoo.transformers.load.load_transformers`; or an exported model (``.onnx``, ``.xml``), which
-            runs on the CPU, see :mod:`panscape.export`.
+            :func:`panscape.zoo.transformers.load.load_transformers`; or an exported model
+            (``.onnx``, ``.xml``, ``.pt2``, ``.engine``), see :mod:`panscape.export`.
         labels: label space of a published checkpoint, which does not contain it, if it is not that of the dataset that
             it was published for; or of a network of transformers with other categories. Models saved by panscape
             contain theirs.

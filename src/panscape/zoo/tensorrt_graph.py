@@ -63,6 +63,7 @@ class TensorRtGraph:
             self.metadata: Mapping[str, str] = {METADATA_KEY: data[_LENGTH:end].decode()}
         except UnicodeDecodeError as error:
             raise UnreadableFileError(path, "it was not exported by panscape; export a model again") from error
+        self.runtime = f"TensorRT {trt.__version__}"
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(data[end:])
         if self._engine is None:

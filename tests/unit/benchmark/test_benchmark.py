@@ -247,7 +247,8 @@ def test_rows_state_the_runtime_and_what_cannot_run_is_left_out(
             super().__init__()
             self.runtime = runtime
 
-    def on_runtime_of(model: Any, runtime: str, precision: str, device: str) -> tuple[Any, str]:
+    def on_runtime_of(model: Any, runtime: str, precision: str, device: str, *, channels_last: bool) -> tuple[Any, str]:
+        assert not channels_last
         if (runtime, precision) == ("onnx", "bf16"):
             raise InvalidArgumentError("no bf16 in ONNX Runtime")
         if runtime == "torch":

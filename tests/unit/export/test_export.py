@@ -169,6 +169,12 @@ def test_a_fixed_size_in_int8(
     heads = {name for name, part in original.named_modules() if isinstance(part, torch.nn.Conv2d)}
     assert set(result.quantization.float_layers) == heads
     exported = zoo.load(tmp_path / "m.xml")
+    assert re.fullmatch(r"OpenVINO [\d.]+, int8", exported.runtime)
+    other = tmp_path / "other"  # the same weights in another graph, as files of two precisions are
+    other.mkdir()
+    (other / "m.bin").write_bytes((tmp_path / "m.bin").read_bytes())
+    (other / "m.xml").write_text((tmp_path / "m.xml").read_text() + "<!-- -->")
+    assert Predictor(zoo.load(other / "m.xml")).options["model"] != Predictor(exported).options["model"]
     padded = torch.zeros(1, 3, *size) + exported.mean
     padded[..., :40, :100] = image(40, 100) / 255
     with torch.inference_mode():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,22 @@ def test_the_comparison_is_kept(model: PanopticModel, cache: Path, monkeypatch: 
     assert on_runtime(model, "onnx", cache=cache) is not model
 
 
+@pytest.mark.parametrize("damage", ["graph", "facts", "other facts"])
+def test_a_damaged_file_in_the_cache_is_converted_again(
+    model: PanopticModel, cache: Path, tmp_path: Path, damage: str
+) -> None:
+    copied = tmp_path / "graphs"
+    shutil.copytree(cache, copied)
+    (graph,), (facts,) = copied.glob("*.onnx"), copied.glob("*.json")
+    if damage == "graph":
+        graph.write_bytes(graph.read_bytes()[:1000])
+    else:
+        facts.write_text("{" if damage == "facts" else '{"size": 7}')
+    for name in ("onnx", "openvino"):
+        with pytest.raises(AssertionError, match="converted a second time"):
+            on_runtime(model, name, cache=copied)  # type: ignore[arg-type]
+
+
 def test_torch_runs_what_the_graph_does_not_take(model: PanopticModel, cache: Path) -> None:
     found = on_runtime(model, "onnx", cache=cache)
     forward: Any = found.forward
@@ -125,7 +142,8 @@ def test_auto_without_a_runtime_or_a_way_to_convert_is_torch(
     assert on_runtime(model, cache=tmp_path / "new") is model
     monkeypatch.setattr(runtime, "trace", lambda *_: pytest.fail("tried again"))
     assert on_runtime(model, cache=tmp_path / "new") is model
-    assert caplog.text.count("running in torch: it has a sort") == 2
+    assert caplog.text.count("not running in openvino: it has a sort") == 2
+    assert caplog.text.count("not running in onnx: it has a sort") == 2
     (tmp_path / "file").touch()
     assert on_runtime(model, cache=tmp_path / "file") is model  # a cache that cannot be written
 
