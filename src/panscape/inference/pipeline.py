@@ -20,6 +20,7 @@ from torch import Tensor
 from panscape.atomic_io import atomic_write
 from panscape.errors import PanscapeError, in_one_line
 from panscape.formats.coco_files import WrittenMap
+from panscape.geometry import Size
 from panscape.image_depth import require_bit_depth
 from panscape.images import find_bit_depth, load_image
 from panscape.inference.ordered_map import ordered_map
@@ -120,6 +121,7 @@ class PredictionRun:
         self._overwrite = overwrite
         self._bit_depth, self._may_clip = bit_depth, bit_depth is not None
         self._writers = writers or min(_MAX_WRITERS, os.cpu_count() or 1)
+        self._is_warm = False
         self._earlier: dict[SourceFile, FileResult] = {}  # what an earlier run has already predicted
 
     def predict_files(self, sources: Sequence[SourceFile], callback: ProgressCallback) -> list[FileError]:
@@ -141,8 +143,6 @@ class PredictionRun:
         options = {**self._predictor.options, **own}
         made_by = self._predictor.model.provenance
         self._earlier = self._outputs.begin(sources, options, provenance=made_by, overwrite=self._overwrite)
-        if len(self._earlier) < len(sources):
-            self._predictor.warm_up()  # else the timings of the first source would include start-up
         failures = []
         for is_video, group in groupby(sources, key=lambda s: s.is_video):
             same = list(group)
@@ -180,7 +180,7 @@ class PredictionRun:
                 yield image
                 continue
             try:
-                prediction = self._predictor.predict(image)
+                prediction = self._predict(image)
                 tally = _Tally()
                 tally.add(image, prediction, self._outputs.labels, read_ms)
                 started = perf_counter()
@@ -190,6 +190,12 @@ class PredictionRun:
             except _FILE_ERRORS as error:
                 predicted = _error(error, source)
             yield predicted
+
+    def _predict(self, image: Tensor) -> Prediction:
+        if not self._is_warm:  # else the timings of the first image would include start-up
+            self._predictor.warm_up(Size(*image.shape[-2:]))
+            self._is_warm = True
+        return self._predictor.predict(image)
 
     def _write_image(self, item: _Image | FileResult | FileError) -> FileResult | FileError:
         if not isinstance(item, _Image):
@@ -262,7 +268,7 @@ class PredictionRun:
 
     def _predict_frames(self, frames: Iterable[tuple[VideoFrame, float]], tally: _Tally) -> Iterator[_Frame]:
         for frame, read_ms in frames:
-            prediction = self._predictor.predict(frame.image)
+            prediction = self._predict(frame.image)
             tally.add(frame.image, prediction, self._outputs.labels, read_ms)
             yield _Frame(frame.image, prediction.map, tally.frames, frame)
 

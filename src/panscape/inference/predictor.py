@@ -98,16 +98,22 @@ class Predictor:
             "panscape": version("panscape"),
         }
 
-    def warm_up(self) -> None:
-        """Predict a small empty image, so that libraries and kernels are loaded before the first real one.
+    def warm_up(self, size: Size | None = None) -> None:
+        """Predict an empty image, so that libraries and kernels are loaded before the first real one.
 
         Kernels that have never run are compiled here, once, which takes seconds.
+
+        Args:
+            size: of the first real image, for runtimes other than torch, which prepare a network for a size; in torch,
+                and by default, the image is small.
 
         Raises:
             InvalidArgumentError: the device is out of memory.
         """
-        size = self.model.warm_up_size
-        self._predict(torch.zeros(3, *size, dtype=torch.uint8), ImageGeometry.of(size))
+        geometry = ImageGeometry.of(self.model.warm_up_size)
+        if size is not None and self.model.runtime != "torch":
+            geometry = self.model.geometry(size, self.longest_side)
+        self._predict(torch.zeros(3, *geometry.size, dtype=torch.uint8), geometry)
 
     def predict(self, image: ImageSource, *, scored: bool = False) -> Prediction:
         """Predict one image.

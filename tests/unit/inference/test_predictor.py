@@ -8,6 +8,7 @@ from processes import TORCH, Process, run_code
 
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size
 from panscape.inference.device import choose_device
 from panscape.inference.predictor import Predictor, largest_categories
 
@@ -158,6 +159,14 @@ def test_warming_up_runs_everything_on_a_small_image(longest_side):
     model = ColorModel()
     Predictor(model, longest_side=longest_side).warm_up()
     assert [shape for _, shape, _ in model.seen] == [(1, 3, 64, 64)]
+
+
+@pytest.mark.parametrize(("runtime", "expected"), [("torch", (64, 64)), ("OpenVINO 1.0, bf16", (20, 30))])
+def test_runtimes_that_prepare_for_a_size_warm_up_with_that_of_the_image(runtime, expected):
+    model = ColorModel()
+    model.runtime = runtime
+    Predictor(model, longest_side=30).warm_up(Size(40, 60))
+    assert [shape for _, shape, _ in model.seen] == [(1, 3, *expected)]
 
 
 def test_after_warming_up_no_library_is_left_to_load(tmp_path):
