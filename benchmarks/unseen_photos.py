@@ -53,6 +53,18 @@ def confusion(model: panscape.PanopticModel, root: Path) -> np.ndarray:
     return counts
 
 
+def category_ious(counts: np.ndarray) -> np.ndarray:
+    """Return the IoU of each category; nan for those without a pixel in the truth."""
+    hits, total = np.diag(counts), counts.sum(1)
+    union = total + counts[:, : len(hits)].sum(0) - hits
+    return np.where(total > 0, hits / np.maximum(1, union), np.nan)
+
+
+def mean_iou(counts: np.ndarray) -> float:
+    """Return the mean IoU of the categories that the truth has."""
+    return float(np.nanmean(category_ious(counts)))
+
+
 def main() -> None:
     """Print a line for each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -63,11 +75,9 @@ def main() -> None:
     for name in options.models:
         model = panscape.load(name)
         counts = confusion(model, options.cityscapes)
-        hits, total = np.diag(counts), counts.sum(1)
-        iou = hits / np.maximum(1, total + counts[:, : len(hits)].sum(0) - hits)
-        parts = zip(model.labels.categories, iou, total, strict=True)
-        by_category = ", ".join(f"{category.name} {100 * value:.1f}" for category, value, pixels in parts if pixels)
-        print(f"{name}: mIoU {100 * iou[total > 0].mean():.1f}; {by_category}")
+        parts = zip(model.labels.categories, category_ious(counts), strict=True)
+        by_category = ", ".join(f"{category.name} {100 * iou:.1f}" for category, iou in parts if not np.isnan(iou))
+        print(f"{name}: mIoU {100 * mean_iou(counts):.1f}; {by_category}")
 
 
 if __name__ == "__main__":
