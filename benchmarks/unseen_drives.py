@@ -38,13 +38,12 @@ SCORES = ("PQ", "things", "stuff", "mIoU")
 def fold(camvid: Path, drive: str, work: Path) -> Path:
     """Return a folder in the layout of CamVid: as train all train images but those of the drive, as val the latter."""
     folder = work / f"without_{drive}"
-    for photo in sorted((camvid / "images" / "train").iterdir()):
-        split = "val" if photo.name.startswith(drive) else "train"
-        for kind in ("images", "labels"):
-            link = folder / kind / split / photo.name
+    for kind in ("images", "labels"):
+        for file in sorted((camvid / kind / "train").iterdir()):
+            link = folder / kind / ("val" if file.name.startswith(drive) else "train") / file.name
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():
-                link.symlink_to((camvid / kind / "train" / photo.name).resolve())
+                link.symlink_to(file.resolve())
     return folder
 
 
