@@ -23,6 +23,7 @@ from panscape.formats.coco_files import WrittenMap
 from panscape.geometry import Size
 from panscape.image_depth import require_bit_depth
 from panscape.images import find_bit_depth, load_image
+from panscape.inference.familiarity import note_if_unlike
 from panscape.inference.ordered_map import ordered_map
 from panscape.inference.output_folder import OutputFolder
 from panscape.inference.predictor import Prediction, Predictor
@@ -180,7 +181,7 @@ class PredictionRun:
                 yield image
                 continue
             try:
-                prediction = self._predict(image)
+                prediction = self._predict(image, source)
                 tally = _Tally()
                 tally.add(image, prediction, self._outputs.labels, read_ms)
                 started = perf_counter()
@@ -191,11 +192,13 @@ class PredictionRun:
                 predicted = _error(error, source)
             yield predicted
 
-    def _predict(self, image: Tensor) -> Prediction:
+    def _predict(self, image: Tensor, source: SourceFile) -> Prediction:
         if not self._is_warm:  # else the timings of the first image would include start-up
             self._predictor.warm_up(Size(*image.shape[-2:]))
             self._is_warm = True
-        return self._predictor.predict(image)
+        prediction = self._predictor.predict(image)
+        note_if_unlike(source.path, self._predictor.model, prediction.outputs)
+        return prediction
 
     def _write_image(self, item: _Image | FileResult | FileError) -> FileResult | FileError:
         if not isinstance(item, _Image):
@@ -251,7 +254,7 @@ class PredictionRun:
                 atomic_write(path) as temporary,
                 VideoWriter(temporary, reader.rate, reader) as writer,
                 closing(prefetch(_timed(reader.frames()))) as frames,
-                closing(ordered_map(draw, self._predict_frames(frames, tally), self._writers)) as drawn,
+                closing(ordered_map(draw, self._predict_frames(frames, tally, source), self._writers)) as drawn,
                 closing(ordered_map(encode, drawn, workers=1)) as encoded,  # frames enter the video in order
             ):
                 self._outputs.replace(source.name)
@@ -266,9 +269,11 @@ class PredictionRun:
                 self._outputs.finish(source, done, [path] if done else [], maps)
         return done
 
-    def _predict_frames(self, frames: Iterable[tuple[VideoFrame, float]], tally: _Tally) -> Iterator[_Frame]:
+    def _predict_frames(
+        self, frames: Iterable[tuple[VideoFrame, float]], tally: _Tally, source: SourceFile
+    ) -> Iterator[_Frame]:
         for frame, read_ms in frames:
-            prediction = self._predict(frame.image)
+            prediction = self._predict(frame.image, source)
             tally.add(frame.image, prediction, self._outputs.labels, read_ms)
             yield _Frame(frame.image, prediction.map, tally.frames, frame)
 
