@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from panscape.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from panscape import benchmark as benchmark
     from panscape import datasets as datasets
@@ -49,8 +51,6 @@ if TYPE_CHECKING:
     from panscape.zoo import load as load
     from panscape.zoo import save as save
     from panscape.zoo.published.load import load_published as load_published
-
-__version__ = "0.1.0"
 
 _HOME = {
     "Category": "labels",

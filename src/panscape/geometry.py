@@ -112,6 +112,24 @@ def min_area_pixels(share: float, size: tuple[int, int]) -> int:
     return ceil(Fraction(repr(float(share))) * size[0] * size[1])
 
 
+def inference_geometry(
+    size: tuple[int, int], longest_side: int | None, test_scale: float, given_side: int | None = None
+) -> ImageGeometry:
+    """Return the sizes of an image in inference; its padded size is not known before the forward pass.
+
+    Args:
+        size: height and width of the image.
+        longest_side: maximum side of images in inference; None for no limit.
+        test_scale: factor by which images are resized before ``longest_side`` is applied.
+        given_side: resize the image so that its longer side has this many pixels; None for the two rules above.
+    """
+    longest = given_side
+    if longest is None:
+        longest = max(1, round(max(size) * test_scale))
+        longest = longest if longest_side is None else min(longest, longest_side)
+    return ImageGeometry.of(size, size_with_longest_side(size, longest))
+
+
 def size_with_longest_side(size: tuple[int, int], longest: int) -> Size:
     """Return ``size`` scaled so that its longer side is ``longest`` pixels, with the aspect ratio kept up to rounding.
 

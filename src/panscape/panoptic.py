@@ -16,6 +16,7 @@ from panscape.errors import InvalidArgumentError, InvalidMapError, listed
 from panscape.geometry import Size
 from panscape.interchange import Interchange
 from panscape.labels import LabelSpace
+from panscape.map_arrays import MapArrays
 from panscape.map_transforms import MapTransforms
 from panscape.segment import Segment
 
@@ -312,6 +313,29 @@ class PanopticMap(Interchange, MapTransforms):
             None if crowds is None else torch.as_tensor(crowds, dtype=torch.bool),
             labels,
         )
+
+    @classmethod
+    def from_arrays(cls, arrays: MapArrays) -> PanopticMap:
+        """Return the map of these arrays, with which it shares memory."""
+        score, crowd = (None if part is None else torch.from_numpy(part) for part in (arrays.score, arrays.crowd))
+        return cls(
+            torch.from_numpy(arrays.ids),
+            torch.from_numpy(arrays.category),
+            score,
+            crowd,
+            arrays.labels,
+            provenance=arrays.provenance,
+        )
+
+    def arrays(self) -> MapArrays:
+        """Return the map as arrays, which share memory with a map on the CPU."""
+        ids, category, score, crowd = (
+            None if part is None else part.detach().cpu().numpy()
+            for part in (self.ids, self.category, self.score, self.crowd)
+        )
+        assert ids is not None  # noqa: S101 - for the type checker
+        assert category is not None  # noqa: S101
+        return MapArrays(ids, category, score, crowd, self.labels, self.provenance)
 
     def to(self, device: torch.device | str) -> PanopticMap:
         """Return the map on ``device``; itself if it is there."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from panscape.errors import InvalidArgumentError
@@ -9,9 +11,38 @@ from panscape.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from panscape.models import PanopticModel
     from panscape.precision import Precision
+    from panscape.zoo.graph_model import GraphModel
 
 RuntimeOption = Literal["auto", "torch", "openvino", "onnx"]
 PrecisionOption = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+# What a driver of a device that torch supports creates, in Linux and in Windows.
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")
+
+
+def graph_of(
+    name: str, runtime: RuntimeOption, precision: PrecisionOption, device: str, *, channels_last: bool = False
+) -> GraphModel | None:
+    """Return a model that runs without torch; None if torch has to be imported to load it, or to say what is wrong.
+
+    Args:
+        name: name or path of the model.
+        runtime: as for :func:`on_runtime_of`, like the following arguments.
+        precision: see there.
+        device: see there.
+        channels_last: see there.
+    """
+    if precision != "auto" or channels_last or device not in ("auto", "cpu"):
+        return None
+    from panscape.export.cached_graphs import open_cached, usual_runtime
+    from panscape.zoo.graph_model import open_exported
+
+    if Path(name).suffix in (".onnx", ".xml"):
+        return open_exported(Path(name)) if usual_runtime(runtime) == "auto" else None
+    if device == "auto" and any(os.path.exists(driver) for driver in _DRIVERS):  # noqa: PTH110 - also on Windows
+        return None
+    return open_cached(name, runtime)
 
 
 def on_runtime_of(

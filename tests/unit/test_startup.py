@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -75,21 +77,28 @@ def probe(folder: Path, statement: str, imported: tuple[str, ...] = TORCH) -> st
         ("import panscape.cli; sys.exit(panscape.cli.main(['predict', 'a.jpg', '--modle', 'x']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['predict', 'a.jpg', '--precision', 'fp8']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['models', '--jsn']))", 2),
+        ("import panscape.cli.default_model as d; d.default_model(may_ask=True)", 0),
     ],
 )
 def test_nothing_heavy_is_loaded(tmp_path, statement, code):
     assert probe(tmp_path, statement, NOTHING) == f"[] {code}"
 
 
+def test_modules_of_the_contract_load_neither_torch_nor_numba(tmp_path):
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    contract = project["tool"]["importlinter"]["contracts"][1]
+    assert contract["name"] == "Prediction starts without torch"
+    modules = [module for module in contract["source_modules"] if not module.startswith("panscape.cli")]
+    assert probe(tmp_path, f"import {', '.join(modules)}", NOTHING) == "['numpy', 'PIL'] 0"
+    assert version("panscape") == panscape.__version__
+
+
 def test_the_probe_sees_what_is_loaded(tmp_path):
     assert probe(tmp_path, "import panscape; panscape.PanopticMap", NOTHING).startswith("['torch'")
 
 
-def test_drawing_and_finding_sources_leave_training_alone(tmp_path):
-    loaded = probe(
-        tmp_path,
-        "import panscape.inference.sources, panscape.inference.output_folder, panscape.visualize, panscape.images",
-    )
+def test_drawing_leaves_training_alone(tmp_path):
+    loaded = probe(tmp_path, "import panscape; panscape.draw, panscape.load_image")
     assert loaded.startswith("['torch'")
     assert not {"torchvision", "timm"} & set(loaded.split("'"))
 

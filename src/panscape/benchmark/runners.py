@@ -134,9 +134,11 @@ class ModelRunner:
         images = [load_image(path) for path in paths]
         watch.lap(READ)
         maps = self.predictor.predict_batch(images, watch).maps
-        overlays = [self._outputs.overlay(*each, legend=True) for each in zip(images, maps, strict=True)]
+        arrays = [each.arrays() for each in maps]
+        pairs = zip(images, arrays, strict=True)
+        overlays = [self._outputs.overlay(image.numpy(), result, legend=True) for image, result in pairs]
         watch.lap(DRAW)
-        for path, overlay, result in zip(paths, overlays, maps, strict=True):
+        for path, overlay, result in zip(paths, overlays, arrays, strict=True):
             self._outputs.save_overlay(path.stem, overlay)
             self._outputs.write_map(path.stem, result)
         watch.lap(WRITE)

@@ -29,7 +29,7 @@ def default_model(*, may_ask: bool) -> DefaultModel:
     """
     from panscape.zoo.published.cache import WeightsCache
     from panscape.zoo.published.catalogue import catalogue
-    from panscape.zoo.published.fetch import forbidding_variable
+    from panscape.zoo.published.offline import forbidding_variable
 
     entry = catalogue()[STRONG]
     size = f"{entry.megabytes:.0f} MB, {entry.publisher.licence}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from copy import copy
 from dataclasses import MISSING, Field, fields, is_dataclass, make_dataclass
@@ -18,14 +18,12 @@ from io import BytesIO, TextIOWrapper
 from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
-from tyro.conf import Suppress
+from tyro.conf import Positional, Suppress, arg
 
 from panscape.cli.habits import option_hint
 from panscape.cli.messages import VERBOSITY_HELP
+from panscape.cli.option_metadata import RARE as RARE
 from panscape.errors import InvalidArgumentError
-
-RARE: Mapping[str, Any] = {"is_rare": True}
-"""Metadata of a dataclass field whose option only ``--help-all`` shows."""
 
 HELP_ALL = "--help-all"
 _SHORT_HELP = ("-h", "--help")
@@ -86,6 +84,7 @@ def parse(
             default = None if default is None else _as(shown, default)
         kind = shown
     description = f"{kind.__doc__ if description is None else description} {VERBOSITY_HELP}"
+    kind = _with_markers(kind)
     settings: dict[str, Any] = {} if default is None else {"default": default}
     run = partial(tyro.cli, kind, prog=program, description=description, args=arguments, config=config, **settings)
     if not set(_SHORT_HELP).isdisjoint(arguments):
@@ -124,6 +123,23 @@ def _without_rare(kind: Any, is_rare: Callable[[Any, Field[Any]], bool]) -> Any:
                 option.default_factory = partial(_as, shown, option.default_factory())
             changed.append((option.name, Annotated[(shown, *notes)] if notes else shown, option))
     return make_dataclass(kind.__name__, changed, bases=(kind,), frozen=True) if changed else kind
+
+
+def _with_markers(kind: Any) -> Any:
+    """Return a dataclass with tyro's markers for the fields that have metadata of :func:`shown`."""
+    has_any = is_dataclass(kind) and any("metavar" in option.metadata for option in fields(kind))
+    if not has_any:
+        return kind
+    hints, changed = get_type_hints(kind, include_extras=True), list[tuple[str, Any, Any]]()
+    for option in fields(kind):
+        if "metavar" in option.metadata:
+            hint: Any = hints[option.name]
+            hint = Positional[hint] if option.metadata["is_positional"] else hint  # type: ignore[misc]
+            behavior = None if option.metadata["has_default"] else ""
+            marker = arg(name=option.metadata["name"], metavar=option.metadata["metavar"], help_behavior_hint=behavior)
+            hint = Annotated[hint, marker]
+            changed.append((option.name, hint, copy(option)))
+    return make_dataclass(kind.__name__, changed, bases=(kind,), frozen=True)
 
 
 def _as(kind: Any, value: Any) -> Any:

@@ -6,44 +6,46 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from tyro.conf import Positional, arg
-
-from panscape.cli import decode_arguments
-from panscape.cli.decode_arguments import Decode
 from panscape.cli.default_model import BUNDLED, default_model
-from panscape.cli.parser import RARE
+from panscape.cli.option_metadata import RARE, shown
 from panscape.cli.printing import say
 from panscape.errors import InvalidArgumentError
-from panscape.runtime_options import PrecisionOption, RuntimeOption, on_runtime_of
+from panscape.optional_parts import left_out
+from panscape.runtime_options import PrecisionOption, RuntimeOption, graph_of, on_runtime_of
 
 if TYPE_CHECKING:
+    from panscape.inference.graph_predictor import GraphPredictor
+    from panscape.inference.image_predictor import ImagePredictor
     from panscape.inference.predictor import Predictor
     from panscape.inference.sources import SourceFile
 
 _logger = logging.getLogger(__name__)
+_FEW = 32  # sources; with more, importing torch costs little of the whole
 
 
 @dataclass(frozen=True)
 class Predict:
     """Segment images and videos with a model, and write maps and overlays."""
 
-    sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE [SOURCE ...]", help_behavior_hint="")] = ()
+    sources: tuple[str, ...] = field(
+        default=(), metadata=shown("SOURCE [SOURCE ...]", has_default=False, is_positional=True)
+    )
     """Images, videos, folders (searched recursively) and patterns such as "shots/**/*.jpg"."""
 
-    model: Annotated[str | None, arg(metavar="MODEL")] = None
+    model: str | None = field(default=None, metadata=shown("MODEL"))
     """Name (see "panscape models"), .safetensors file, run directory, published checkpoint (.pth, .pkl, .tar), id of a
     Hugging Face repository, or hf:owner/name or folder of transformers. By default maskformer_r50_coco, for everyday
     photos, if it has been fetched or you agree to that, else street."""
 
-    recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    recipe: str | None = field(default=None, metadata=shown("NAME", has_default=False))
     """Predict the images of this recipe's dataset instead of SOURCE; needs --data."""
 
-    data: Annotated[Path | None, arg(metavar="DIR")] = None
+    data: Path | None = field(default=None, metadata=shown("DIR"))
     """Folder of the dataset of --recipe."""
 
-    split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    split: str | None = field(default=None, metadata=shown("NAME", has_default=False))
     """Split of the dataset of --recipe, such as val (the default) or test; it needs no ground truth."""
 
     submission: bool = False
@@ -96,19 +98,19 @@ class Predict:
     channels_last: bool = field(default=False, metadata=RARE)
     """Use the channels-last memory format, which is faster on some processors."""
 
-    max_size: Annotated[int | None, arg(metavar="PIXELS")] = None
+    max_size: int | None = field(default=None, metadata=shown("PIXELS"))
     """Resize images so that their longer side has this many pixels; maps keep the size of the image. By default only
     images larger than the model's longest side are downsized."""
 
-    bit_depth: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    bit_depth: int | None = field(default=None, metadata=shown("N", has_default=False))
     """Number of bits of the brightest value in images of 16 bits, 8 to 16. By default the number that the values of a
     few of the images use, the same for all."""
 
-    max_pixels: Annotated[int, arg(metavar="N")] = 80_000_000
+    max_pixels: int = field(default=80_000_000, metadata=shown("N"))
     """Refuse larger images, also in videos. Predicting an image takes about 0.8 GiB of memory, and 1 GiB for each 40
     million pixels of it; of a folder, as many images as there are processors (at most 8) are in memory."""
 
-    decode: Decode = ()
+    decode: tuple[str, ...] = field(default=(), metadata=shown("VALUE", has_default=False, name="decode.NAME"))
     """Set a post-processing option of the model, such as --decode.stuff-area 500. --decode.help lists the options of
     the model."""
 
@@ -145,9 +147,10 @@ class Predict:
 
         sources = self._find_sources()
         chosen = default_model(may_ask=not self.json) if self.model is None and self.recipe is None else None
-        predictor = self._predictor(self.model or (BUNDLED if chosen is None else chosen.name))
+        name = self.model or (BUNDLED if chosen is None else chosen.name)
+        predictor: ImagePredictor = self._graph_predictor(name, sources) or self._predictor(name)
         style = {"names": self.names, "min_score": self.min_score, "opacity": self.opacity, "palette": self.palette}
-        labels, has_legend = predictor.model.labels, not self.no_legend
+        labels, has_legend = predictor.labels, not self.no_legend
         with (
             OutputFolder(self.out, labels, style=style, legend=has_legend, image_format=self.image_format) as outputs,
             ResultPrinter(sources, as_json=self.json) as reporter,
@@ -186,14 +189,34 @@ class Predict:
             given = images_of_split(self.recipe, self.data, self.split or "val")
         return find_sources(given, leave_out=self.out)
 
+    def _graph_predictor(self, name: str, sources: Sequence[SourceFile]) -> GraphPredictor | None:
+        """Return what predicts the sources without torch, which takes seconds to import; None if that is impossible."""
+        if self.recipe is not None or self.save_outputs or self.decode or len(sources) > _FEW:
+            return None
+        # OpenVINO's converter, and linear algebra for numba: together they take longer than the network.
+        with left_out("openvino.tools.ovc", "scipy.linalg.cython_blas"):
+            model = graph_of(name, self.runtime, self.precision, self.device, channels_last=self.channels_last)
+            if model is None:
+                return None
+            import numba.np.arraymath  # noqa: F401 - what runs the kernels
+        from panscape.inference.graph_predictor import GraphPredictor
+
+        predictor = GraphPredictor(model, longest_side=self.max_size)
+        return predictor if all(predictor.takes(source) for source in sources) else None
+
     def _predictor(self, name: str) -> Predictor:
         import panscape
+        from panscape.cli import decode_arguments
         from panscape.inference.predictor import Predictor
 
-        model = panscape.load(name)
+        loaded = panscape.load(name)
         model, precision = on_runtime_of(
-            model, self.runtime, self.precision, self.device, channels_last=self.channels_last
+            loaded, self.runtime, self.precision, self.device, channels_last=self.channels_last
         )
+        if model is not loaded:
+            from panscape.export.runtime import keep_start
+
+            keep_start(name, model)
         decode_arguments.apply_arguments(model, self.decode, "panscape predict")
         return Predictor(
             model,

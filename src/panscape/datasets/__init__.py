@@ -5,8 +5,9 @@ Each name is imported on first use, so that the synthetic dataset does not wait 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from panscape.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from panscape.datasets.ade20k import Ade20k as Ade20k
@@ -46,15 +47,4 @@ _HOME = {
 }
 
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'panscape.datasets' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"panscape.datasets.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

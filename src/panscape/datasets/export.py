@@ -10,7 +10,7 @@ from panscape.atomic_io import atomic_write
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.errors import InvalidArgumentError
 from panscape.formats import CocoPanopticWriter, encode_cityscapes
-from panscape.formats.coco_files import path_inside
+from panscape.formats.coco_writer import path_inside
 from panscape.formats.id_png import encode_id_png
 from panscape.images import save_png
 

@@ -19,7 +19,7 @@ from panscape.formats import labels_from_coco, load_label_image, unique_ids
 from panscape.formats.reading.masks import find_masks
 from panscape.formats.semantic_masks import INTERPOLATED, USUAL_VOID, is_interpolated
 from panscape.image_depth import require_bit_depth
-from panscape.images import find_bit_depth
+from panscape.image_io import find_bit_depth
 from panscape.input_files import counts_by_suffix, find_files
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from panscape.datasets.splits import Splits, in_usual_order
 from panscape.errors import UnreadableFileError
-from panscape.images import IMAGE_SUFFIXES
+from panscape.image_files import IMAGE_SUFFIXES
 from panscape.input_files import find_files
 
 LAYOUT = "ROOT/images/SPLIT/NAME.jpg (or .png, ...) with ROOT/labels/SPLIT/NAME.png"

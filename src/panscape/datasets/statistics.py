@@ -10,7 +10,7 @@ import numpy as np
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import OnError, SkippedSample, load_sample
 from panscape.errors import BadSampleError, InvalidAnnotationError, listed
-from panscape.images import exif_orientation
+from panscape.image_io import exif_orientation
 from panscape.labels import LabelSpace
 from panscape.spread import evenly_spread
 

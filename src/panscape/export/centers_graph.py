@@ -21,7 +21,7 @@ from panscape.geometry import Size, padded_size
 from panscape.models import PanopticModel
 from panscape.models.center_model import CenterModel
 from panscape.ops.interpolate import upsample
-from panscape.representations.centers.decode_config import thing_table
+from panscape.representations.centers.decode_checks import thing_table
 from panscape.zoo.exported import MapOutputs
 
 _CELL = 8  # pixels

@@ -19,10 +19,11 @@ from panscape.atomic_io import unwritable, write_json
 from panscape.errors import InvalidArgumentError, PanscapeError
 from panscape.export.centers_graph import CenterMaps
 from panscape.export.departure import Departure, first_departure
+from panscape.export.floors import FLOORS
 from panscape.export.int8 import Quantization, held_out, quantize
 from panscape.export.onnx import to_onnx
 from panscape.export.openvino import write_ir
-from panscape.export.parity import FLOORS, ParityReport, compare, geometry_within, synthetic_scenes
+from panscape.export.parity import ParityReport, compare, geometry_within, synthetic_scenes
 from panscape.export.tensorrt import write_engine
 from panscape.export.trace import Traced, in_dtype, layer_outputs, trace, trace_module
 from panscape.geometry import Size
@@ -32,7 +33,8 @@ from panscape.models import PanopticModel
 from panscape.models.prediction import network_input
 from panscape.serialization import to_plain
 from panscape.zoo.description import describe_model
-from panscape.zoo.exported import MapOutputs, SideRange, load_exported
+from panscape.zoo.exported import MapOutputs, load_exported
+from panscape.zoo.graph_model import SideRange, inference_facts
 from panscape.zoo.graphs import METADATA_KEY, open_graph, require_runtime
 
 Target = Literal["onnx", "openvino", "tensorrt", "torch"]
@@ -269,6 +271,7 @@ def _facts(model: PanopticModel, form: _Form, traced: Traced) -> dict[str, Any]:
     """Return what the description has beside that of a saved model: facts about the graph and its origin."""
     return {
         "provenance": model.provenance,
+        "inference": inference_facts(model),
         "export": {
             **form._asdict(),
             "sides": traced.sides,

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.export.floors import ParityFloor
 from panscape.export.openvino import read_ir, save_ir
-from panscape.export.parity import ParityFloor, count_equal_pixels, geometry_within
+from panscape.export.parity import count_equal_pixels, geometry_within
 from panscape.geometry import ImageGeometry, Size
 from panscape.models import PanopticModel
 from panscape.models.prediction import network_input, run_network

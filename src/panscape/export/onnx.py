@@ -10,7 +10,7 @@ import torch
 
 from panscape.errors import InvalidArgumentError, in_one_line
 from panscape.export.trace import Traced, needs_size, quiet
-from panscape.zoo.exported import SideRange
+from panscape.zoo.graph_model import SideRange
 from panscape.zoo.graphs import METADATA_KEY
 
 _FLOAT = 1  # ONNX's number of float32

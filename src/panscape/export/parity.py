@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import median
 from time import process_time
@@ -13,39 +13,17 @@ import torch
 from torch import Tensor
 
 from panscape.datasets.town import Town
+from panscape.export.floors import ParityFloor
 from panscape.geometry import ImageGeometry, Size
 from panscape.metrics import PanopticQuality
 from panscape.metrics.matching import match_segments
 from panscape.models import PanopticModel
 from panscape.models.prediction import run_network
 from panscape.panoptic import PanopticMap
-from panscape.zoo.exported import SideRange
+from panscape.zoo.graph_model import SideRange
 
 _SCENES = 8
 _LARGEST_SIDE = 16384  # pixels
-
-
-@dataclass(frozen=True)
-class ParityFloor:
-    """What an exported model must reach.
-
-    Attributes:
-        equal_pixels: share of the pixels of all maps that are equal, 0 to 1.
-        pq: PQ of its maps against those of the original, 0 to 1.
-    """
-
-    equal_pixels: float
-    pq: float
-
-
-FLOORS: Mapping[str, ParityFloor] = {
-    "fp32": ParityFloor(0.999, 0.99),
-    "fp16": ParityFloor(0.99, 0.95),
-    "bf16": ParityFloor(0.98, 0.9),
-    "int8": ParityFloor(0.95, 0.7),
-}
-"""The floors by precision. Rounding moves single pixels in fp32, borders of segments in 16 bits, and in 8 bits whole
-small segments."""
 
 
 @dataclass(frozen=True)

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
-import os
 from contextlib import suppress
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
-from panscape.atomic_io import atomic_write, unwritable, write_json
+from panscape.atomic_io import atomic_write, unwritable
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError, in_one_line
+from panscape.export.cached_graphs import (
+    CachedNetwork,
+    Runtime,
+    RuntimePrecision,
+    announce,
+    cache_folder,
+    installed_runtimes,
+    keep_for_start,
+    precisions,
+    require_known,
+    stem_of,
+    usual_runtime,
+)
+from panscape.export.floors import FLOORS
 from panscape.export.onnx import to_onnx
-from panscape.export.parity import FLOORS, compare, synthetic_scenes
+from panscape.export.parity import compare, synthetic_scenes
 from panscape.export.trace import trace
 from panscape.models import PanopticModel
 from panscape.models.digest import network_digest
 from panscape.models.prediction import require_network_input
-from panscape.user_cache import user_cache
-from panscape.zoo.exported import SideRange, outputs_type, run_graph
+from panscape.zoo.exported import outputs_type, run_graph
+from panscape.zoo.graph_model import SideRange, inference_facts
 from panscape.zoo.graphs import Graph, open_graph, require_runtime
 
-Runtime = Literal["auto", "torch", "onnx", "openvino"]
-RuntimePrecision = Literal["auto", "fp32", "bf16"]
-RUNTIME_VARIABLE = "PANSCAPE_RUNTIME"
-"""Environment variable with the runtime that "auto" stands for."""
-_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # the fastest first
 _logger = logging.getLogger(__name__)
 
 
@@ -63,10 +68,9 @@ def on_runtime(
         MissingExtraError: the runtime is not installed.
         UnwritableFileError: the cache cannot be written, and the runtime is not "auto".
     """
-    _require_known(runtime, precision)
-    if runtime == "auto" and os.environ.get(RUNTIME_VARIABLE):
-        runtime = os.environ[RUNTIME_VARIABLE]  # type: ignore[assignment]
-        _require_known(runtime, precision)
+    require_known(runtime, precision)
+    runtime = usual_runtime(runtime)
+    require_known(runtime, precision)
     if runtime == "torch" or (model.exported_file is not None and runtime == "auto"):
         return model
     if model.exported_file is not None:
@@ -79,7 +83,7 @@ def on_runtime(
     if runtime != "auto":
         require_runtime(runtime)
         return _Converted(model, cache).model_on(runtime, precision)
-    for installed in _installed():
+    for installed in installed_runtimes():
         try:
             return _Converted(model, cache).model_on(installed, precision)
         except (InvalidArgumentError, UnwritableFileError) as error:
@@ -87,30 +91,11 @@ def on_runtime(
     return model
 
 
-def _require_known(runtime: str, precision: str) -> None:
-    for what, given, known in (
-        ("runtime", runtime, ("auto", "torch", *_PACKAGES)),
-        ("precision", precision, ("auto", "fp32", "bf16")),
-    ):
-        if given not in known:
-            raise InvalidArgumentError(f"expected {' or '.join(known)} as the {what}, got {given!r}")
-    if runtime == "onnx" and precision == "bf16":
-        raise InvalidArgumentError(
-            "expected fp32 for ONNX Runtime, got bf16, in which it does not compute on CPUs; use openvino"
-        )
-
-
-def _installed() -> list[str]:
-    """Return the runtimes that are installed with what conversion needs, the fastest first."""
-    needed = ("onnx", "onnxscript")
-    return [r for r, package in _PACKAGES.items() if all(find_spec(name) is not None for name in (package, *needed))]
-
-
 class _Converted:
-    """A network in the cache: its graph, and a JSON file with what is known of it.
+    """A model whose network is in the cache, or is converted into it.
 
     Args:
-        model: the model, which may be on disk already.
+        model: the model in torch.
         folder: of the cache; None for the user's.
 
     Raises:
@@ -119,16 +104,8 @@ class _Converted:
 
     def __init__(self, model: PanopticModel, folder: Path | None) -> None:
         self._model = model
-        folder = user_cache() / "graphs" if folder is None else folder
         name = "network" if model.spec is None else model.spec.name
-        made_by = version("panscape").replace("+", "-")
-        self._path = folder / f"{name}-{network_digest(model)}-{made_by}.onnx"
-        self._facts_path = self._path.with_suffix(".json")
-        self._facts: dict[str, Any] = {}
-        with suppress(OSError, ValueError):  # a damaged file is one that is not there
-            found = json.loads(self._facts_path.read_text(encoding="utf-8"))
-            if isinstance(found, dict) and ("reason" in found or {"sides", "parity"} <= found.keys()):
-                self._facts = found
+        self.network = CachedNetwork(folder or cache_folder(), stem_of(name, network_digest(model)))
 
     def model_on(self, runtime: str, precision: RuntimePrecision) -> PanopticModel:
         """Return the model on a runtime.
@@ -136,14 +113,14 @@ class _Converted:
         Raises:
             InvalidArgumentError: its network cannot be converted, or the maps differ by more than the floor allows.
         """
-        for one in self._precisions(runtime, precision):
+        for one in precisions(runtime, precision):
             try:
                 model = self._with_graph(runtime, one)
                 equal_pixels, pq = self._parity(model, one)
             except RuntimeError as error:
                 raise InvalidArgumentError(f"{runtime} cannot run this network: {in_one_line(error)}") from error
-            if equal_pixels >= FLOORS[one].equal_pixels and pq >= FLOORS[one].pq:
-                _logger.info("running in %s (%.2f %% of pixels as in torch)", model.runtime, 100 * equal_pixels)
+            if FLOORS[one].is_met(equal_pixels, pq):
+                announce(model.runtime, equal_pixels)
                 return model
         raise InvalidArgumentError(
             f"{100 * equal_pixels:.2f} % of the pixels and PQ {100 * pq:.1f} of {model.runtime} agree with torch, and "
@@ -152,44 +129,35 @@ class _Converted:
 
     def _open(self, runtime: str) -> Graph:
         """Return the graph; it is converted first if the cache has none, or a damaged one."""
-        if "reason" not in self._facts:
-            if self._facts:
+        if "reason" not in self.network.facts:
+            if self.network.facts:
                 with suppress(UnreadableFileError):
-                    return open_graph(self._path, runtime)
+                    return open_graph(self.network.path, runtime)
             self._convert()
-        if "reason" in self._facts:
-            raise InvalidArgumentError(self._facts["reason"])
-        return open_graph(self._path, runtime)
-
-    def _precisions(self, runtime: str, precision: RuntimePrecision) -> tuple[Literal["fp32", "bf16"], ...]:
-        if precision != "auto":
-            return (precision,)
-        return ("bf16", "fp32") if runtime == "openvino" and _computes_in_bf16() else ("fp32",)
+        if "reason" in self.network.facts:
+            raise InvalidArgumentError(self.network.facts["reason"])
+        return open_graph(self.network.path, runtime)
 
     def _convert(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.network.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unwritable(self._path, error) from error
-        _logger.info("converting the network for faster runtimes, once; it is kept in %s", self._path.parent)
+            raise unwritable(self.network.path, error) from error
+        _logger.info("converting the network for faster runtimes, once; it is kept in %s", self.network.path.parent)
         try:
             graph = to_onnx(trace(self._model.eval(), None))
         except InvalidArgumentError as error:
-            self._remember({"reason": str(error)})
+            self.network.remember({"reason": str(error)})
             return
-        with atomic_write(self._path) as temporary:
+        with atomic_write(self.network.path) as temporary:
             graph.program.save(temporary, external_data=False)
-        self._remember({"sides": graph.sides, "parity": {}})
-
-    def _remember(self, facts: dict[str, Any]) -> None:
-        self._facts = facts
-        write_json(self._facts_path, facts)
+        self.network.remember({"sides": graph.sides, "parity": {}})
 
     def _with_graph(self, runtime: str, precision: str) -> PanopticModel:
         graph = self._open(runtime)
         graph.compile(precision)
         model = copy.copy(self._model).eval()
-        height, width = (SideRange(*side) for side in self._facts["sides"])
+        height, width = self.network.sides
         # An attribute of this object hides the method of its class.
         model.forward = _Forward(self._model, graph, height, width)  # type: ignore[method-assign]
         model.runtime = f"{graph.runtime}, {precision}"
@@ -197,14 +165,30 @@ class _Converted:
 
     def _parity(self, model: PanopticModel, precision: str) -> tuple[float, float]:
         """Return the share of equal pixels in synthetic scenes and the PQ, as found now or in an earlier run."""
-        known: dict[str, list[float]] = self._facts["parity"]
-        if model.runtime not in known:
-            height, width = (SideRange(*side) for side in self._facts["sides"])
-            scenes = synthetic_scenes((height, width))
+        known = self.network.parity(model.runtime)
+        if known is None:
+            scenes = synthetic_scenes(self.network.sides)
             found = compare(model, self._model, scenes, floor=FLOORS[precision], source="synthetic scenes")
-            self._remember(self._facts | {"parity": known | {model.runtime: [found.equal_pixels, found.pq]}})
-        equal_pixels, pq = self._facts["parity"][model.runtime]
-        return equal_pixels, pq
+            known = found.equal_pixels, found.pq
+            facts = self.network.facts
+            self.network.remember(facts | {"parity": facts["parity"] | {model.runtime: list(known)}})
+        return known
+
+
+def keep_start(name: str, model: PanopticModel) -> None:
+    """Keep what starts a converted model without torch the next time; see :func:`keep_for_start`.
+
+    Args:
+        name: name or path by which it was loaded.
+        model: the result of :func:`on_runtime` for the model as it was loaded; nothing is kept for other models.
+    """
+    forward, facts = vars(model).get("forward"), inference_facts(model)
+    if not isinstance(forward, _Forward) or facts is None or model.spec is None:
+        return
+    digest = network_digest(model)
+    description = {"inference": facts, "labels": model.labels.to_dict(), "model": model.spec.name, "card": model.card}
+    with suppress(UnwritableFileError):
+        keep_for_start(name, stem_of(model.spec.name, digest), digest, description)
 
 
 class _Forward:
@@ -236,9 +220,3 @@ class _Forward:
 
     def __deepcopy__(self, memo: object) -> _Forward:
         return self  # it never changes, and sessions cannot be copied
-
-
-def _computes_in_bf16() -> bool:
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

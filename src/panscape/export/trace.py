@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 from panscape.errors import InvalidArgumentError, in_one_line
 from panscape.geometry import Size
 from panscape.models import PanopticModel
-from panscape.zoo.exported import SideRange
+from panscape.zoo.graph_model import SideRange
 
 # A graph of any size is traced at this one: odd, so that it pads, and larger than the windows of all networks. Tracing
 # computes nothing.

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.formats.label_images import source_ids
 from panscape.formats.segments_info import IdRuns
+from panscape.formats.source_ids import source_ids
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 

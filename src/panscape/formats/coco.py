@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, escape_control_chars, listed, shown
+from panscape.formats.coco_arrays import LARGEST_ID, coco_arrays
 from panscape.formats.issues import IssueKind
-from panscape.formats.label_images import source_ids
 from panscape.formats.segments_info import IdRuns, SegmentInfo, map_from_id_image
 from panscape.input_files import is_flag, to_integer
 from panscape.labels import Category, LabelSpace, generated_color
-from panscape.ops.runs import run_extents
 from panscape.panoptic import PanopticMap
 
-_LARGEST_ID = 256**3 - 1
 _LARGEST_AREA = 2**53
 
 
@@ -44,36 +42,7 @@ def encode_coco(panoptic: PanopticMap, labels: LabelSpace | None = None) -> tupl
     Raises:
         InvalidArgumentError: a category is not in ``labels``, or there are more segments than ids in the format.
     """
-    panoptic = panoptic.to("cpu")
-    if panoptic.num_segments > _LARGEST_ID:
-        raise InvalidArgumentError(
-            f"three bytes allow at most {_LARGEST_ID} segments, got {panoptic.num_segments}; split the map into tiles"
-        )
-    source = source_ids(panoptic, labels)
-    runs = IdRuns.of(panoptic.ids.numpy())
-    areas, boxes = run_extents(runs.ends, runs.numbers[runs.which], panoptic.size.width, panoptic.num_segments + 1)
-    crowd = [False] * len(source) if panoptic.crowd is None else panoptic.crowd.tolist()
-    scores = None if panoptic.score is None else panoptic.score.tolist()
-    segments: list[dict[str, Any]] = []
-    for row, (category_id, area, (left, top, right, bottom)) in enumerate(
-        zip(source, areas[1:].tolist(), boxes[1:].tolist(), strict=True)
-    ):
-        if area == 0:
-            continue
-        segment = {
-            "id": row + 1,
-            "category_id": category_id,
-            "area": area,
-            "bbox": [left, top, right - left, bottom - top],
-            "iscrowd": int(crowd[row]),
-        }
-        if scores is not None:
-            segment["score"] = scores[row]
-        segments.append(segment)
-    ids, rgb = panoptic.ids.numpy(), np.zeros((*panoptic.size, 3), np.uint8)
-    for byte in range(3):
-        if panoptic.num_segments >= 256**byte:  # most maps have one byte only
-            rgb[..., byte] = ids if byte == 0 else ids >> 8 * byte  # the cast keeps the lowest byte
+    rgb, segments = coco_arrays(panoptic.arrays(), labels)
     return torch.from_numpy(rgb), segments
 
 
@@ -160,7 +129,7 @@ def parse_coco_segments(segments_info: Sequence[object], labels: LabelSpace | No
         known = sorted(number for number in labels.id_of_source if number >= 0)
         space = f" of label space {labels.name!r} ({listed(known)})"
     sentences = {
-        IssueKind.SHAPE: f"expected integers 'id' in 1..{_LARGEST_ID} (0 is void) and 'category_id', and 'iscrowd' 0 "
+        IssueKind.SHAPE: f"expected integers 'id' in 1..{LARGEST_ID} (0 is void) and 'category_id', and 'iscrowd' 0 "
         "or 1, for every segment, got",
         IssueKind.CATEGORY: f"expected category_ids{space}, got",
         IssueKind.DUPLICATE: "expected one description of each id, got several for",
@@ -176,7 +145,7 @@ def _fault_of(description: object) -> str | None:
         return shown(description)
     number = to_integer(description.get("id"))
     valid = {
-        "id": number is not None and 0 < number <= _LARGEST_ID,
+        "id": number is not None and 0 < number <= LARGEST_ID,
         "category_id": to_integer(description.get("category_id")) is not None,
         "iscrowd": is_flag(description.get("iscrowd", 0)),
     }
@@ -217,14 +186,6 @@ def coco_runs(rgb: NDArray[np.uint8] | Tensor) -> IdRuns:
             "read the PNG with panscape.formats.load_coco"
         )
     return IdRuns.of(pixels)
-
-
-def coco_categories(labels: LabelSpace) -> list[dict[str, Any]]:
-    """Return the ``categories`` of a COCO panoptic JSON."""
-    return [
-        {"id": c.source_id, "name": c.name, "supercategory": c.name, "isthing": int(c.is_thing), "color": list(c.color)}
-        for c in labels
-    ]
 
 
 def labels_from_coco(name: str, categories: object) -> LabelSpace:

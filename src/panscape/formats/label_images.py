@@ -1,4 +1,4 @@
-"""Shared by all formats: category ids of dataset files, and reading of label images."""
+"""Reading of label images, shared by all formats."""
 
 from __future__ import annotations
 
@@ -8,30 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.errors import UnreadableFileError
 from panscape.formats.id_png import load_id_png
-from panscape.images import open_image
-from panscape.labels import LabelSpace
-from panscape.panoptic import PanopticMap
+from panscape.image_files import open_image
 
 _LOSSLESS = ("BMP", "GIF", "PNG", "PPM", "TIFF")
-
-
-def source_ids(panoptic: PanopticMap, labels: LabelSpace | None) -> list[int]:
-    """Return the category id of each segment in the dataset files of ``labels``; without labels, the category itself.
-
-    Raises:
-        InvalidArgumentError: a category is not in ``labels``.
-    """
-    category: list[int] = panoptic.category.tolist()
-    if labels is None:
-        return category
-    if category and max(category) >= len(labels):
-        raise InvalidArgumentError(
-            f"expected categories 0..{len(labels) - 1} of label space {labels.name!r}, got {max(category)}; "
-            "use the label space of the map"
-        )
-    return [labels[c].source_id for c in category]
 
 
 def load_label_image(path: str | os.PathLike[str]) -> NDArray[Any]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.geometry import Size, size_with_longest_side
 from panscape.images import resize_images
 from panscape.labels import LabelSpace
+from panscape.map_arrays import MapArrays
 from panscape.panoptic import PanopticMap
 from panscape.visualize import PANEL_TITLES, draw, draw_segments, make_grid
+from panscape.visualize.pixels import to_pixels
 
 _TILE = 800  # longest side of an image on a sheet, in pixels
 
@@ -38,6 +44,14 @@ def debug_sheet(image: Tensor, result: PanopticMap, labels: LabelSpace, panels: 
     tiles["panoptic segmentation"] = draw_segments(result, labels)
     tiles["overlay"] = draw(image, result, labels)
     return make_grid(list(tiles.values()), list(tiles), columns=2 if is_wide else 3)
+
+
+def debug_sheet_pixels(
+    image: NDArray[np.uint8], result: MapArrays, labels: LabelSpace, panels: Mapping[str, Tensor]
+) -> NDArray[np.uint8]:
+    """Return :func:`debug_sheet` of arrays as pixels, uint8 [H', W', 3]."""
+    sheet = debug_sheet(torch.from_numpy(image), PanopticMap.from_arrays(result), labels, dict(panels))
+    return to_pixels(sheet)
 
 
 def _downscaled(image: Tensor, size: Size) -> Tensor:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from panscape.models import PanopticModel
 from panscape.notes import note_once
 from panscape.ops.confidence import mean_confidence
+
+if TYPE_CHECKING:
+    from panscape.inference.image_predictor import ImagePrediction
 
 CONFIDENCE = "lowest confidence on val"
 """Entry of a model's card: the lowest :func:`mean_confidence` of its validation images, 0..1."""
 
 
-def note_if_unlike(source: object, model: PanopticModel, outputs: Any) -> None:
+def note_if_unlike(source: object, prediction: ImagePrediction, lowest: float | None) -> None:
     """Log a note if the semantic head is less sure of an image than of every validation image.
 
     Args:
         source: the image's name, for the note.
-        model: whose card may have :data:`CONFIDENCE`; without it nothing is compared.
-        outputs: the outputs of the network for the image, a batch of one, with ``semantic``.
+        prediction: of the image; without a semantic head nothing is compared.
+        lowest: the value of :data:`CONFIDENCE`; None if it was not measured.
     """
-    lowest = model.card.get(CONFIDENCE)
-    semantic = getattr(outputs, "semantic", None)
-    if lowest is None or semantic is None or not semantic.is_floating_point():
+    if lowest is None or prediction.semantic is None:
         return
-    if mean_confidence(semantic[0].float().cpu().numpy()) < lowest:
+    if mean_confidence(prediction.semantic) < lowest:
         note_once(
             source,
             f"the model is less sure of its categories here (mean confidence below {lowest:g}) than in any of its "

@@ -11,24 +11,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import msgspec
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from panscape.atomic_io import remove_leftovers
 from panscape.errors import InvalidArgumentError, UnwritableFileError, listed
 from panscape.folder_lock import FolderLock
-from panscape.formats import CocoPanopticWriter
-from panscape.formats.coco_files import WrittenMap
-from panscape.images import IMAGE_SUFFIXES, MAX_JPEG_SIDE, save_jpeg, save_png
-from panscape.inference.debug_sheet import debug_sheet
+from panscape.formats.coco_writer import CocoPanopticWriter, WrittenMap
+from panscape.image_files import IMAGE_SUFFIXES
+from panscape.image_io import MAX_JPEG_SIDE, write_jpeg, write_png
 from panscape.inference.result_log import LOG_NAME, LoggedResult, ResultLog, differences, digest_of, stamp
 from panscape.inference.results import FileResult, restored
 from panscape.inference.sources import SourceFile, name_key, paths_from_common_folder
 from panscape.labels import LabelSpace
+from panscape.map_arrays import MapArrays
 from panscape.notes import note_once
-from panscape.panoptic import PanopticMap
-from panscape.visualize import draw
+from panscape.serialization import to_plain
+from panscape.visualize.draw_arrays import draw_overlay
 
 _logger = logging.getLogger(__name__)
 
@@ -72,8 +71,9 @@ class OutputFolder:
         image_format: ImageFormat = "jpeg",
     ) -> None:
         self.labels = labels
-        self._style: Callable[..., Tensor] = partial(draw, **(style or {}))
-        self.overlay(torch.zeros(3, 1, 1, dtype=torch.uint8), PanopticMap.empty((1, 1)))  # checks the options
+        self._style: Callable[..., NDArray[np.uint8]] = partial(draw_overlay, **(style or {}))
+        nothing = MapArrays(np.zeros((1, 1), np.int32), np.zeros(0, np.int64))
+        self.overlay(np.zeros((3, 1, 1), np.uint8), nothing)  # checks the options
         make_folder(folder, "results")
         self.folder = folder
         self._legend = legend
@@ -217,7 +217,7 @@ class OutputFolder:
     ) -> None:
         """Record the results of a source; ``result`` is None if they are not complete."""
         maps = list(maps)
-        fields = {} if result is None else msgspec.to_builtins(result)
+        fields = {} if result is None else to_plain(result)
         for key in ("overlay", "map"):
             if fields.get(key):
                 fields[key] = self._relative(fields[key])
@@ -261,37 +261,39 @@ class OutputFolder:
         writer.close()
         self._is_described = True
 
-    def overlay(self, image: Tensor, result: PanopticMap, *, legend: bool = False) -> Tensor:
-        """Draw a map over its image with the folder's options."""
+    def overlay(self, image: NDArray[np.uint8], result: MapArrays, *, legend: bool = False) -> NDArray[np.uint8]:
+        """Draw a map over its image, uint8 [3, H, W], with the folder's options; uint8 [H, W, 3]."""
         return self._style(image, result, self.labels, legend=legend)
 
-    def write_map(self, name: str, result: PanopticMap) -> WrittenMap:
+    def write_map(self, name: str, result: MapArrays) -> WrittenMap:
         """Write a map."""
         with self._lock:
             if self._maps is None:  # creates the folder
                 self._maps = CocoPanopticWriter(self._json, self.folder / "panoptic", self.labels)
         return self._maps.write_png(name, result)
 
-    def write_overlay(self, name: str, image: Tensor, result: PanopticMap) -> Path:
+    def write_overlay(self, name: str, image: NDArray[np.uint8], result: MapArrays) -> Path:
         """Draw a map over its image and write the overlay."""
         return self.save_overlay(name, self.overlay(image, result, legend=self._legend))
 
-    def save_overlay(self, name: str, overlay: Tensor) -> Path:
-        """Write an overlay."""
+    def save_overlay(self, name: str, overlay: NDArray[np.uint8]) -> Path:
+        """Write an overlay, uint8 [H, W, 3]."""
         return self._save(name, overlay)
 
-    def write_panels(self, name: str, image: Tensor, result: PanopticMap, panels: dict[str, Tensor]) -> Path:
-        """Write image, outputs, map and overlay as one sheet."""
-        return self._save(f"{name}_panels", debug_sheet(image, result, self.labels, panels))
+    def write_panels(self, name: str, image: NDArray[np.uint8], result: MapArrays, panels: Mapping[str, Any]) -> Path:
+        """Write image, outputs (tensors by name), map and overlay as one sheet."""
+        from panscape.inference.debug_sheet import debug_sheet_pixels
 
-    def _save(self, name: str, image: Tensor) -> Path:
+        return self._save(f"{name}_panels", debug_sheet_pixels(image, result, self.labels, panels))
+
+    def _save(self, name: str, pixels: NDArray[np.uint8]) -> Path:
         encoding = self._image_format
-        if encoding == "jpeg" and max(image.shape) > MAX_JPEG_SIDE:
+        if encoding == "jpeg" and max(pixels.shape) > MAX_JPEG_SIDE:
             encoding = "png"
             note_once(name, f"its overlay is a PNG, as sides of a JPEG have at most {MAX_JPEG_SIDE} pixels")
-        suffix, save = ("png", save_png) if encoding == "png" else ("jpg", save_jpeg)
+        suffix, save = ("png", write_png) if encoding == "png" else ("jpg", write_jpeg)
         path = self.folder / f"{name}.{suffix}"
-        save(path, image)
+        save(path, pixels)
         return path
 
 

@@ -13,29 +13,33 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from time import perf_counter
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import PanscapeError, in_one_line
-from panscape.formats.coco_files import WrittenMap
+from panscape.formats.coco_writer import WrittenMap
 from panscape.geometry import Size
 from panscape.image_depth import require_bit_depth
-from panscape.images import find_bit_depth, load_image
+from panscape.image_io import find_bit_depth, read_image
 from panscape.inference.familiarity import note_if_unlike
+from panscape.inference.image_predictor import ImagePrediction, ImagePredictor
 from panscape.inference.ordered_map import ordered_map
 from panscape.inference.output_folder import OutputFolder
-from panscape.inference.predictor import Prediction, Predictor
 from panscape.inference.prefetch import prefetch
 from panscape.inference.results import FileError, FileResult, ProgressCallback, SegmentResult, Timings
 from panscape.inference.sources import SourceFile
-from panscape.inference.video import VideoFrame, VideoReader, import_av
-from panscape.inference.video_writer import VideoWriter
 from panscape.labels import LabelSpace
-from panscape.panoptic import PanopticMap
+from panscape.map_arrays import MapArrays
+
+if TYPE_CHECKING:
+    from panscape.inference.video import VideoFrame
 
 _logger = logging.getLogger(__name__)
+
+ImageArray = NDArray[np.uint8]  # [3, H, W]
 
 _MAX_WRITERS = 8  # each holds an image, its map and its overlay in memory
 # ValueError: names that other libraries cannot encode, and their own checks.
@@ -54,12 +58,12 @@ class _Tally:
     things: int = 0
     times: Timings = field(default_factory=Timings)
 
-    def add(self, image: Tensor, prediction: Prediction, labels: LabelSpace, read_ms: float) -> None:
+    def add(self, image: ImageArray, prediction: ImagePrediction, labels: LabelSpace, read_ms: float) -> None:
         """Add a predicted frame."""
         self.frames += 1
         self.height, self.width = image.shape[-2:]
-        self.segments += prediction.map.num_segments
-        self.things += sum(labels[c].is_thing for c in prediction.map.category.tolist())
+        self.segments += prediction.arrays.num_segments
+        self.things += sum(labels[c].is_thing for c in prediction.arrays.category.tolist())
         self.times.read += read_ms
         self.times.network += prediction.network_ms
         self.times.postprocess += prediction.postprocess_ms
@@ -69,19 +73,19 @@ class _Image(NamedTuple):
     """A predicted image, to be written."""
 
     source: SourceFile
-    image: Tensor
-    map: PanopticMap
-    panels: dict[str, Tensor] | None
+    image: ImageArray
+    map: MapArrays
+    panels: Any
     tally: _Tally
 
 
 class _Frame(NamedTuple):
-    """A predicted frame of a video, to be written; ``image`` becomes the overlay, and ``written`` the map."""
+    """A predicted frame of a video, to be written; drawing adds ``overlay``, [H, W, 3], and ``written``, the map."""
 
-    image: Tensor
-    map: PanopticMap
+    map: MapArrays
     number: int
     read: VideoFrame
+    overlay: NDArray[np.uint8] | None = None
     written: WrittenMap | None = None
     write_ms: float = 0.0
 
@@ -95,8 +99,8 @@ class PredictionRun:
         panels: also write a sheet of the network's outputs for images.
         frame_maps: also write the map of every frame of videos.
         overwrite: predict again what an earlier run with the same options has written.
-        bit_depth: of images of 16 bits, see :func:`~panscape.images.load_image`; by default the same for all, as
-            :func:`~panscape.images.find_bit_depth` finds it, and images that exceed it fail.
+        bit_depth: of images of 16 bits, see :func:`~panscape.image_io.read_image`; by default the same for all, as
+            :func:`~panscape.image_io.find_bit_depth` finds it, and images that exceed it fail.
         writers: number of threads that draw, encode and write; by default one per processor, at most 8.
 
     Raises:
@@ -105,7 +109,7 @@ class PredictionRun:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: ImagePredictor,
         outputs: OutputFolder,
         *,
         panels: bool = False,
@@ -137,12 +141,14 @@ class PredictionRun:
             OSError: the disk of the output folder is full or read-only.
         """
         if all(s.is_video for s in sources):
+            from panscape.inference.video import import_av
+
             import_av()
         if self._bit_depth is None:
             self._bit_depth = find_bit_depth([s.path for s in sources if not s.is_video])
         own = {"panels": self._panels, "frame_maps": self._frame_maps, "bit_depth": self._bit_depth}
         options = {**self._predictor.options, **own}
-        made_by = self._predictor.model.provenance
+        made_by = self._predictor.provenance
         self._earlier = self._outputs.begin(sources, options, provenance=made_by, overwrite=self._overwrite)
         failures = []
         for is_video, group in groupby(sources, key=lambda s: s.is_video):
@@ -161,23 +167,23 @@ class PredictionRun:
         ):
             yield from outcomes
 
-    def _read(self, source: SourceFile) -> tuple[SourceFile, Tensor | FileResult | FileError, float]:
+    def _read(self, source: SourceFile) -> tuple[SourceFile, ImageArray | FileResult | FileError, float]:
         if source in self._earlier:
             return source, self._earlier[source], 0.0
         if source.fault is not None:
             return source, _error(source.fault, source), 0.0
         started = perf_counter()
         try:
-            image = load_image(source.path, bit_depth=self._bit_depth, may_clip=self._may_clip)
+            image = read_image(source.path, bit_depth=self._bit_depth, may_clip=self._may_clip)
         except Exception as error:  # noqa: BLE001 - decoders raise anything on a damaged file
             return source, _error(error, source), 0.0
         return source, image, _milliseconds_since(started)
 
     def _predict_images(
-        self, items: Iterable[tuple[SourceFile, Tensor | FileResult | FileError, float]]
+        self, items: Iterable[tuple[SourceFile, ImageArray | FileResult | FileError, float]]
     ) -> Iterator[_Image | FileResult | FileError]:
         for source, image, read_ms in items:
-            if not isinstance(image, Tensor):
+            if isinstance(image, FileResult | FileError):
                 yield image
                 continue
             try:
@@ -187,17 +193,17 @@ class PredictionRun:
                 started = perf_counter()
                 panels = self._predictor.visualize(prediction) if self._panels else None
                 tally.times.write += _milliseconds_since(started)
-                predicted: _Image | FileError = _Image(source, image, prediction.map, panels, tally)
+                predicted: _Image | FileError = _Image(source, image, prediction.arrays, panels, tally)
             except _FILE_ERRORS as error:
                 predicted = _error(error, source)
             yield predicted
 
-    def _predict(self, image: Tensor, source: SourceFile) -> Prediction:
+    def _predict(self, image: ImageArray, source: SourceFile) -> ImagePrediction:
         if not self._is_warm:  # else the timings of the first image would include start-up
             self._predictor.warm_up(Size(*image.shape[-2:]))
             self._is_warm = True
-        prediction = self._predictor.predict(image)
-        note_if_unlike(source.path, self._predictor.model, prediction.outputs)
+        prediction = self._predictor.predict_array(image)
+        note_if_unlike(source.path, prediction, self._predictor.lowest_confidence)
         return prediction
 
     def _write_image(self, item: _Image | FileResult | FileError) -> FileResult | FileError:
@@ -229,6 +235,9 @@ class PredictionRun:
                 yield _error(error, source)
 
     def _video(self, source: SourceFile, callback: ProgressCallback) -> FileResult:
+        from panscape.inference.video import VideoReader
+        from panscape.inference.video_writer import VideoWriter
+
         tally = _Tally()
         path = self._outputs.folder / f"{source.name}.mp4"
         maps: list[WrittenMap] = []
@@ -239,12 +248,13 @@ class PredictionRun:
             if self._frame_maps:
                 name = f"{source.name}_{frame.number:06d}"
                 written = self._outputs.write_map(name, frame.map)
-            overlay = self._outputs.overlay(frame.image, frame.map)
-            return frame._replace(image=overlay, written=written, write_ms=_milliseconds_since(started))
+            overlay = self._outputs.overlay(frame.read.image.numpy(), frame.map)
+            return frame._replace(overlay=overlay, written=written, write_ms=_milliseconds_since(started))
 
         def encode(frame: _Frame) -> _Frame:
             started = perf_counter()
-            writer.write(frame.image, frame.read)
+            assert frame.overlay is not None  # noqa: S101 - it is drawn
+            writer.write_pixels(frame.overlay, frame.read)
             return frame._replace(write_ms=frame.write_ms + _milliseconds_since(started))
 
         done = None
@@ -273,9 +283,10 @@ class PredictionRun:
         self, frames: Iterable[tuple[VideoFrame, float]], tally: _Tally, source: SourceFile
     ) -> Iterator[_Frame]:
         for frame, read_ms in frames:
-            prediction = self._predict(frame.image, source)
-            tally.add(frame.image, prediction, self._outputs.labels, read_ms)
-            yield _Frame(frame.image, prediction.map, tally.frames, frame)
+            image = frame.image.numpy()
+            prediction = self._predict(image, source)
+            tally.add(image, prediction, self._outputs.labels, read_ms)
+            yield _Frame(prediction.arrays, tally.frames, frame)
 
 
 def _timed(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
@@ -289,7 +300,7 @@ def _milliseconds_since(started: float) -> float:
     return 1000 * (perf_counter() - started)
 
 
-def _segments(written: WrittenMap, result: PanopticMap, labels: LabelSpace) -> list[SegmentResult]:
+def _segments(written: WrittenMap, result: MapArrays, labels: LabelSpace) -> list[SegmentResult]:
     """Describe the segments of a map by what was measured when it was written."""
     found = []
     category = result.category.tolist()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,14 +17,16 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, Size
 from panscape.images import ImageSource, to_image_tensor
 from panscape.inference.device import choose_device
+from panscape.inference.familiarity import CONFIDENCE
+from panscape.inference.image_predictor import prediction_options
 from panscape.labels import LabelSpace
+from panscape.map_arrays import MapArrays
 from panscape.memory import explain_out_of_memory
 from panscape.models import PanopticModel
 from panscape.models.digest import network_digest
 from panscape.models.prediction import NETWORK, POST_PROCESS, PREPROCESS, TimedPrediction, predict_timed
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision, autocast, require_precision
-from panscape.serialization import to_plain
 from panscape.stopwatch import Stopwatch
 
 _CATEGORIES_SHOWN = 2  # in visualisations of features
@@ -48,6 +51,19 @@ class Prediction:
     geometry: ImageGeometry
     network_ms: float
     postprocess_ms: float
+
+    @property
+    def arrays(self) -> MapArrays:
+        """The map as arrays."""
+        return self.map.arrays()
+
+    @property
+    def semantic(self) -> NDArray[np.float32] | None:
+        """Logits of the semantic head, [C, h, w]; None if the network has none."""
+        found = getattr(self.outputs, "semantic", None)
+        if not isinstance(found, Tensor) or not found.is_floating_point():  # in graphs with post-processing, categories
+            return None
+        return found[0].float().cpu().numpy()
 
 
 class Predictor:
@@ -87,16 +103,30 @@ class Predictor:
             self.model = self.model.to(memory_format=torch.channels_last)
 
     @property
+    def labels(self) -> LabelSpace:
+        """Label space of the maps."""
+        return self.model.labels
+
+    @property
+    def provenance(self) -> dict[str, Any] | None:
+        """What the maps state about the weights."""
+        return self.model.provenance
+
+    @property
+    def lowest_confidence(self) -> float | None:
+        """See :data:`panscape.inference.familiarity.CONFIDENCE`; None if it was not measured."""
+        return self.model.card.get(CONFIDENCE)
+
+    @property
     def options(self) -> dict[str, Any]:
         """What determines the maps of an image, by name, as plain JSON values; weights as a digest."""
-        return {
-            "model": network_digest(self.model),
-            "decode": to_plain(self.model.decoding),
-            "precision": self.precision,
-            "runtime": self.model.runtime,
-            "max_size": self.longest_side,
-            "panscape": version("panscape"),
-        }
+        return prediction_options(
+            network_digest(self.model),
+            self.model.decoding,
+            self.precision,
+            self.model.runtime,
+            longest_side=self.longest_side,
+        )
 
     def warm_up(self, size: Size | None = None) -> None:
         """Predict an empty image, so that libraries and kernels are loaded before the first real one.
@@ -129,6 +159,10 @@ class Predictor:
         """
         image = to_image_tensor(image)
         return self._predict(image, self.model.geometry(Size(*image.shape[-2:]), self.longest_side), scored)
+
+    def predict_array(self, image: NDArray[np.uint8]) -> Prediction:
+        """Predict one image, uint8 [3, H, W]; see :meth:`predict`."""
+        return self.predict(torch.from_numpy(image))
 
     @torch.inference_mode()
     def predict_batch(

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
-
 from panscape.atomic_io import atomic_write
 from panscape.errors import UnwritableFileError
 from panscape.inference.results import restored
 from panscape.inference.sources import SourceFile, name_key
+from panscape.serialization import to_plain
 
 LOG_NAME = "predictions.jsonl"
 """Name of the record in output folders."""
@@ -131,7 +130,7 @@ class ResultLog:
     def add(self, result: LoggedResult, options: Mapping[str, Any]) -> None:
         """Record results with the options of their digest, as plain JSON values; may be called in any thread."""
         lines = [] if result.options in self._options else [{"digest": result.options, "made_with": options}]
-        self._append(*lines, msgspec.to_builtins(result))
+        self._append(*lines, to_plain(result))
 
     def remove(self, name: str) -> None:
         """Record that the results of this name are about to be replaced; may be called in any thread."""
@@ -160,7 +159,7 @@ class ResultLog:
         lines: list[dict[str, Any]] = [
             {"digest": digest, "made_with": options} for digest, options in self._options.items() if digest in used
         ]
-        lines += [msgspec.to_builtins(result) for result in self.results]
+        lines += [to_plain(result) for result in self.results]
         with atomic_write(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-
 from panscape.inference.sources import SourceFile
+from panscape.serialization import to_plain
 
 
 @dataclass(slots=True)
@@ -79,7 +78,7 @@ class FileResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a line of JSON; times as ``read_ms`` and so on."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain: dict[str, Any] = to_plain(self)
         times = plain.pop("times")
         return plain | {f"{stage}_ms": round(spent, 3) for stage, spent in times.items()}
 
@@ -118,7 +117,7 @@ class FileError:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a line of JSON."""
-        return dict(msgspec.to_builtins(self))
+        return dict(to_plain(self))
 
 
 class ProgressCallback(Protocol):

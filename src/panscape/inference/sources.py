@@ -14,7 +14,7 @@ from pathlib import Path
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.file_kinds import is_transport_stream
-from panscape.images import IMAGE_SUFFIXES
+from panscape.image_files import IMAGE_SUFFIXES
 from panscape.input_files import counts_by_suffix, find_files
 from panscape.spread import evenly_spread
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import UnwritableFileError
@@ -61,7 +62,10 @@ class VideoWriter:
             UnwritableFileError: the file cannot be written.
         """
         # The encoders subsample chroma by 2: odd sides are extended by one pixel.
-        pixels = image.permute(1, 2, 0).numpy()
+        self.write_pixels(image.permute(1, 2, 0).numpy(), like)
+
+    def write_pixels(self, pixels: NDArray[np.uint8], like: VideoFrame | None = None) -> None:
+        """Append a frame as pixels, uint8 [H, W, 3]; see :meth:`write`."""
         pixels = np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
         try:
             if self._stream is None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError, UnknownNameError, listed
-from panscape.geometry import ImageGeometry, Size, padded_size, size_with_longest_side
+from panscape.geometry import ImageGeometry, Size, inference_geometry, padded_size
 from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
 from panscape.models.prediction import batches_of_one_size, require_network_input, run_network
@@ -93,6 +93,7 @@ class PanopticModel(nn.Module, Saving, ABC):
         provenance: name or path of the loaded weights, with their data, licence and source; maps have it.
         exported_file: the file whose graph is the forward pass of an exported model, which has no weights and takes
             images on the CPU; None for all other models.
+        file_digest: SHA-256 of that file.
         runtime: what runs the forward pass in inference: "torch", or the name, version and precision of another
             runtime, see :func:`panscape.export.on_runtime`.
     """
@@ -126,6 +127,7 @@ class PanopticModel(nn.Module, Saving, ABC):
         self.card = {}
         self.provenance = None
         self.exported_file: Path | None = None
+        self.file_digest: str | None = None
         self.runtime = "torch"
         self.register_buffer("mean", torch.zeros(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.ones(3, 1, 1), persistent=False)
@@ -411,10 +413,7 @@ class PanopticModel(nn.Module, Saving, ABC):
 
     def inference_size(self, size: tuple[int, int]) -> Size:
         """Return the size at which an image of ``size`` enters the network; see ``test_scale`` and ``longest_side``."""
-        longest = max(1, round(max(size) * self.test_scale))
-        if self.longest_side is not None:
-            longest = min(longest, self.longest_side)
-        return size_with_longest_side(size, longest)
+        return self.geometry(size).inference_size
 
     def geometry(self, size: tuple[int, int], longest_side: int | None = None) -> ImageGeometry:
         """Return the sizes of an image in inference; its padded size is not known before the forward pass.
@@ -424,9 +423,7 @@ class PanopticModel(nn.Module, Saving, ABC):
             longest_side: resize the image so that its longer side has this many pixels; None for
                 :meth:`inference_size`.
         """
-        if longest_side is None:
-            return ImageGeometry.of(size, self.inference_size(size))
-        return ImageGeometry.of(size, size_with_longest_side(size, longest_side))
+        return inference_geometry(size, self.longest_side, self.test_scale, longest_side)
 
     @overload
     def predict(self, source: ImageSource, *, batch_size: int = 1) -> PanopticMap: ...

@@ -15,8 +15,10 @@ from panscape.serialization import to_plain
 def network_digest(model: PanopticModel) -> str:
     """Return a digest of a network's class, options, weights and constants, 16 hexadecimal digits.
 
-    Post-processing options, labels and the card are not part of it.
+    Post-processing options, labels and the card are not part of it. An exported model has that of its file.
     """
+    if model.file_digest is not None:
+        return model.file_digest[:16]
     spec = model.spec
     options = {} if spec is None else {**spec.options, "representation": model.representation}
     plain = to_plain(options, "options", _part)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.ops.interpolate import LARGEST, ROUNDING, Axis
 from panscape.ops.jit import jit
+from panscape.ops.source_weights import LARGEST, ROUNDING, Axis
 
 Ints = NDArray[np.int32]
 

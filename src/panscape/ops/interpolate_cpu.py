@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panscape.ops.interpolate import Axis, cell_table, upsample
+from panscape.ops.interpolate import upsample
 from panscape.ops.jit import jit
+from panscape.ops.source_weights import Axis, cell_table
 
 Floats = NDArray[np.float32]
 

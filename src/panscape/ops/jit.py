@@ -79,7 +79,11 @@ def _dispatcher(function: Callable[..., Any]) -> Any:
     def compile_alone(signature: Any) -> Any:
         # Take numba's own lock first: a thread that holds it may wait for this kernel's lock, held by another thread.
         with numba.core.compiler_lock.global_compiler_lock, _held(lock):
-            return compile_or_load(signature)
+            try:
+                return compile_or_load(signature)
+            except (AttributeError, ImportError):  # an earlier version's cache names a class that has moved since
+                dispatcher._cache.flush()
+                return compile_or_load(signature)
 
     # Numba replaces the index of a kernel without synchronising with other processes. The index could then refer to a
     # file with the code for other types.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from panscape.ops.jit import jit
 from panscape.visualize.oklab import Colors
 
+Pixels: TypeAlias = NDArray[np.uint8]  # [H, W, 3]
 
-def blend(
-    image: NDArray[np.uint8], ids: NDArray[np.int32], colors: Colors, opacity: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+
+def blend(image: NDArray[np.uint8], ids: NDArray[np.int32], colors: Colors, opacity: NDArray[np.float64]) -> Pixels:
     """Blend an image with the color of the segment at each pixel.
 
     Args:
@@ -36,7 +38,7 @@ def _blend(
     ids: NDArray[np.int32],
     factor: NDArray[np.uint16],
     addend: NDArray[np.uint16],
-    pixels: NDArray[np.uint8],
+    pixels: Pixels,
 ) -> None:
     """Write ``(image * factor + addend) / 256``; runs of one id along a row have constant factors, which is fast."""
     height, width = ids.shape

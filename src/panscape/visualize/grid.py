@@ -1,14 +1,15 @@
-"""Several images on one sheet."""
+"""Several images on one sheet, and legends of colors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.visualize.legend import append_entries
 from panscape.visualize.pixels import to_pixels, to_tensor
 from panscape.visualize.text import load_font, text_size
 
@@ -57,3 +58,16 @@ def make_grid(images: Sequence[Tensor], titles: Sequence[str] = (), *, columns: 
             shown = shown[:-2].rstrip() + "…"
         pen.text((left + 1, top + head // 2), shown, fill=(40, 44, 52), font=font, anchor="lm")
     return to_tensor(np.array(canvas))
+
+
+def append_colors(image: Tensor, colors: Mapping[str, Sequence[int]]) -> Tensor:
+    """Return an image with a legend of colors below.
+
+    Args:
+        image: uint8 [3, H, W].
+        colors: red, green and blue, 0..255, by text.
+
+    Returns:
+        uint8 [3, H + h, W]; the image alone if it is too narrow for a legend.
+    """
+    return to_tensor(append_entries(to_pixels(image), colors))

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.map_arrays import MapArrays
 from panscape.ops.jit import jit
 from panscape.visualize.oklab import Colors, from_oklab, to_oklab
 from panscape.visualize.palette import Palette, category_colors
-
-if TYPE_CHECKING:
-    from panscape.panoptic import PanopticMap
 
 # Change of lightness, factor of chroma, turn of the hue in degrees.
 _SHADES = np.array(
@@ -36,16 +33,12 @@ _SAMPLES = 512  # along each axis of the map, for neighbours
 _NEAR = 3  # samples between neighbours
 
 
-def segment_colors(result: PanopticMap, labels: LabelSpace, palette: Palette = "distinct") -> Colors:
+def colors_of_segments(result: MapArrays, labels: LabelSpace, palette: Palette = "distinct") -> Colors:
     """Return the color of every segment, uint8 [S, 3].
 
-    Stuff, and the first thing of each category, have the category's color. Further things have one of eight shades of
-    it, in turn, unless another shade differs more from those of the things of their category close to them.
-
-    Raises:
-        InvalidArgumentError: a segment's category is not in ``labels``, or there is no such palette.
+    They are those of :func:`panscape.visualize.segment_colors`, with its errors.
     """
-    category = result.category.cpu().numpy()
+    category = result.category
     if len(category) and category.max() >= len(labels):
         raise InvalidArgumentError(
             f"expected categories of {labels.name!r}, 0..{len(labels) - 1}, got {category.max()}; "
@@ -99,10 +92,10 @@ def _choose(
     return [chosen[row] for row in rows.tolist()]
 
 
-def _neighbours(result: PanopticMap, category: NDArray[np.int64]) -> dict[int, list[int]]:
+def _neighbours(result: MapArrays, category: NDArray[np.int64]) -> dict[int, list[int]]:
     """Return the rows of the segments of its own category close to each segment."""
     rows, columns = (max(1, length // _SAMPLES) for length in result.size)
-    ids = result.ids.cpu().numpy()[rows // 2 :: rows, columns // 2 :: columns]
+    ids = result.ids[rows // 2 :: rows, columns // 2 :: columns]
     ids = np.ascontiguousarray(ids)  # one pass over the strided map
     group = np.concatenate([[-1], category])
     found: defaultdict[int, list[int]] = defaultdict(list)

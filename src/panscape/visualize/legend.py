@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from torch import Tensor
 
 from panscape.labels import LabelSpace
+from panscape.map_arrays import MapArrays
+from panscape.visualize.blend import Pixels
 from panscape.visualize.palette import Palette, category_colors
-from panscape.visualize.pixels import Pixels, to_pixels, to_tensor
 from panscape.visualize.text import load_font, text_size
 from panscape.visualize.void import hatch
-
-if TYPE_CHECKING:
-    from panscape.panoptic import PanopticMap
 
 _GROUND, _INK = 255, (30, 34, 42)
 _MIN_COLUMNS = 10  # width of the smallest legend, in text sizes
 
 
-def append_legend(pixels: Pixels, result: PanopticMap, labels: LabelSpace, palette: Palette, void: str) -> Pixels:
+def append_legend(pixels: Pixels, result: MapArrays, labels: LabelSpace, palette: Palette, void: str) -> Pixels:
     """Return pixels with a legend below: things, then stuff, each by descending area, with the number of things.
 
     Args:
@@ -40,19 +36,10 @@ def append_legend(pixels: Pixels, result: PanopticMap, labels: LabelSpace, palet
     return _append(pixels, _entries(result, labels, category_colors(labels, palette), void, _swatch(pixels)))
 
 
-def append_colors(image: Tensor, colors: Mapping[str, Sequence[int]]) -> Tensor:
-    """Return an image with a legend of colors below.
-
-    Args:
-        image: uint8 [3, H, W].
-        colors: red, green and blue, 0..255, by text.
-
-    Returns:
-        uint8 [3, H + h, W]; the image alone if it is too narrow for a legend.
-    """
-    pixels = to_pixels(image)
+def append_entries(pixels: Pixels, colors: Mapping[str, Sequence[int]]) -> Pixels:
+    """Return pixels with a legend of colors below: red, green and blue, 0..255, by text."""
     shape = _swatch(pixels)
-    return to_tensor(_append(pixels, [(text, np.full(shape, color, np.uint8)) for text, color in colors.items()]))
+    return _append(pixels, [(text, np.full(shape, color, np.uint8)) for text, color in colors.items()])
 
 
 def _swatch(pixels: Pixels) -> tuple[int, int, int]:
@@ -88,10 +75,10 @@ def _append(pixels: Pixels, entries: Sequence[tuple[str, Pixels]]) -> Pixels:
 
 
 def _entries(
-    result: PanopticMap, labels: LabelSpace, colors: NDArray[np.uint8], void: str, shape: tuple[int, int, int]
+    result: MapArrays, labels: LabelSpace, colors: NDArray[np.uint8], void: str, shape: tuple[int, int, int]
 ) -> Sequence[tuple[str, Pixels]]:
     """Return texts with their swatches."""
-    category, areas = result.category.cpu().numpy(), result.areas().cpu().numpy()
+    category, areas = result.category, result.extents()[0]
     area = np.bincount(category, weights=areas, minlength=len(labels))
     count = np.bincount(category, minlength=len(labels))
     entries = []

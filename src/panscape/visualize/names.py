@@ -6,20 +6,18 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from panscape.labels import LabelSpace
+from panscape.map_arrays import MapArrays
 from panscape.ops.jit import jit
+from panscape.visualize.blend import Pixels
 from panscape.visualize.oklab import Colors
-from panscape.visualize.pixels import Pixels
 from panscape.visualize.text import ink_on, load_font, text_size
-
-if TYPE_CHECKING:
-    from panscape.panoptic import PanopticMap
 
 Names = Literal["none", "category", "segment"]
 """What is named in an overlay: nothing, each category once, or each segment with its score."""
@@ -30,7 +28,7 @@ _MAX_TRIES = 12  # segments of a category on which its name is tried
 _MAX_COVERED = 0.3  # share of any segment that all names together may hide
 
 
-def draw_names(pixels: Pixels, result: PanopticMap, labels: LabelSpace, colors: Colors, names: Names) -> None:
+def draw_names(pixels: Pixels, result: MapArrays, labels: LabelSpace, colors: Colors, names: Names) -> None:
     """Write names into pixels: largest segments first, without overlap, inside the image.
 
     No name is written where names would hide more than 30 % of any segment.
@@ -44,8 +42,8 @@ def draw_names(pixels: Pixels, result: PanopticMap, labels: LabelSpace, colors: 
             one for each segment, with the score of things.
     """
     size = text_size(*pixels.shape[:2])
-    areas = result.areas().cpu().numpy()
-    layout = _Layout(result, areas, labels, size)
+    areas, boxes = result.extents()
+    layout = _Layout(result, areas, boxes, labels, size)
     for text, rows in _texts(result, areas, labels, names):
         found = layout.place(_label_size(text, size), rows)
         if found is not None:
@@ -80,7 +78,7 @@ def _draw_label(text: str, size: int, color: tuple[int, ...]) -> tuple[Pixels, N
 
 
 def _texts(
-    result: PanopticMap, areas: NDArray[np.int64], labels: LabelSpace, names: Names
+    result: MapArrays, areas: NDArray[np.int64], labels: LabelSpace, names: Names
 ) -> Iterator[tuple[str, list[int]]]:
     """Return each text with the rows of the segments it may be written on, by descending area."""
     category = result.category.tolist()
@@ -95,7 +93,7 @@ def _texts(
         yield text, [row for row in rows if category[row] == one][:_MAX_TRIES]
 
 
-def _name(result: PanopticMap, labels: LabelSpace, row: int) -> str:
+def _name(result: MapArrays, labels: LabelSpace, row: int) -> str:
     text = labels[int(result.category[row])].name
     if result.crowd is not None and bool(result.crowd[row]):
         text += " (crowd)"
@@ -107,10 +105,17 @@ def _name(result: PanopticMap, labels: LabelSpace, row: int) -> str:
 class _Layout:
     """Positions of labels on a map."""
 
-    def __init__(self, result: PanopticMap, areas: NDArray[np.int64], labels: LabelSpace, text_size: int) -> None:
-        self._ids = result.ids.cpu().numpy()
+    def __init__(
+        self,
+        result: MapArrays,
+        areas: NDArray[np.int64],
+        boxes: NDArray[np.int64],
+        labels: LabelSpace,
+        text_size: int,
+    ) -> None:
+        self._ids = result.ids
         self._areas = areas
-        self._boxes = result.boxes().cpu().numpy().astype(int)
+        self._boxes = boxes
         self._is_thing = [labels[c].is_thing for c in result.category.tolist()]
         self._anchors = _anchors(self._ids)
         self._smallest = text_size**2

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from panscape.labels import LabelSpace
+from panscape.map_arrays import MapArrays
 from panscape.ops.jit import jit
-
-if TYPE_CHECKING:
-    from panscape.panoptic import PanopticMap
 
 _MAX_WIDTH = 6  # pixels; the time is proportional to it
 
 
 def draw_outlines(
-    pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpace, strength: NDArray[np.float64]
+    pixels: NDArray[np.uint8], result: MapArrays, labels: LabelSpace, strength: NDArray[np.float64]
 ) -> None:
     """Draw outlines into pixels, uint8 [H, W, 3], in place.
 
@@ -31,7 +28,7 @@ def draw_outlines(
         labels: label space of the map.
         strength: opacity of the lines of each segment, 0..1, [S].
     """
-    category = result.category.cpu().numpy()
+    category = result.category
     is_thing = np.array([c.is_thing for c in labels])[category]
     rank = np.zeros(len(category) + 1, np.int32)  # void below stuff below things
     rank[1:] = np.arange(1, len(category) + 1) + np.where(is_thing, len(category), 0)
@@ -40,7 +37,7 @@ def draw_outlines(
     of_rank[rank[1:]] = strength
     dark, light = (np.rint(opacity * of_rank * 256).astype(np.uint16) for opacity in (0.65, 0.82))
     dark[:first_thing] = round(0.4 * 256)  # of the line between stuff
-    ids = np.ascontiguousarray(result.ids.cpu().numpy())
+    ids = np.ascontiguousarray(result.ids)
     _draw_lines(ids, outline_width(*ids.shape), rank, first_thing, dark, light, pixels)
 
 

@@ -5,30 +5,21 @@ Every image is uint8 [3, H, W], red, green, blue, on the CPU.
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import get_args
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
-from panscape.visualize.blend import blend
-from panscape.visualize.instances import segment_colors
-from panscape.visualize.legend import append_legend
-from panscape.visualize.names import Names, draw_names
+from panscape.visualize.draw_arrays import draw_overlay, with_void, write_names
+from panscape.visualize.instances import colors_of_segments
+from panscape.visualize.names import Names
+from panscape.visualize.oklab import Colors
 from panscape.visualize.outlines import draw_outlines
 from panscape.visualize.palette import Palette, category_colors
 from panscape.visualize.pixels import to_tensor
-from panscape.visualize.text import text_size
-from panscape.visualize.void import hatch
-
-_FAINTEST = 0.4  # strength of a thing with score 0
-_SURE = 0.5  # score from which things have full strength
 
 
 def draw(
@@ -71,31 +62,24 @@ def draw(
         UnreadableFileError: a path cannot be read.
     """
     labels = _labels_of(result, labels)
-    for name, value in (("an opacity", opacity), ("a min_score", min_score)):
-        if not isinstance(value, Real) or not 0 <= value <= 1:
-            raise InvalidArgumentError(f"expected {name} from 0 to 1, got {value!r}")
     image = to_image_tensor(image)
     if tuple(image.shape[1:]) != tuple(result.size):
         raise InvalidArgumentError(
             f"expected an image of the map's size {result.size.height}x{result.size.width}, "
             f"got {image.shape[1]}x{image.shape[2]}; resize one of them"
         )
-    colors, strength = segment_colors(result, labels, palette), _strength(result, labels)
-    if min_score > 0 and result.score is not None:
-        is_thing = torch.tensor([c.is_thing for c in labels], device=result.category.device)[result.category]
-        keep = ~is_thing | (result.score >= min_score)
-        result, kept = result.select(keep), keep.cpu().numpy()
-        colors, strength = colors[kept], strength[kept]
-    ids = result.ids.cpu().numpy()
-    blended = blend(image.detach().cpu().numpy(), ids, _with_void(colors), np.append(0, opacity * strength))
-    hatch(blended, ids == 0, text_size(*ids.shape), opacity)
-    if outlines:
-        draw_outlines(blended, result, labels, strength)
-    _write_names(blended, result, labels, colors, names, palette)
-    if legend:
-        void = f"void, or score below {min_score:.2f}" if min_score > 0 else "void"
-        blended = append_legend(blended, result, labels, palette, void)
-    return to_tensor(blended)
+    pixels = draw_overlay(
+        image.detach().cpu().numpy(),
+        result.arrays(),
+        labels,
+        opacity=opacity,
+        outlines=outlines,
+        names=names,
+        min_score=min_score,
+        palette=palette,
+        legend=legend,
+    )
+    return to_tensor(pixels)
 
 
 def draw_segments(
@@ -113,11 +97,12 @@ def draw_segments(
             value.
     """
     labels = _labels_of(result, labels)
-    colors = segment_colors(result, labels, palette)
-    pixels = _with_void(colors)[result.ids.cpu().numpy()]
+    arrays = result.arrays()
+    colors = colors_of_segments(arrays, labels, palette)
+    pixels = with_void(colors)[arrays.ids]
     if outlines:
-        draw_outlines(pixels, result, labels, np.ones(result.num_segments))
-    _write_names(pixels, result, labels, colors, names, palette)
+        draw_outlines(pixels, arrays, labels, np.ones(arrays.num_segments))
+    write_names(pixels, arrays, labels, colors, names, palette)
     return to_tensor(pixels)
 
 
@@ -138,7 +123,19 @@ def draw_semantic(semantic: Tensor, labels: LabelSpace, *, palette: Palette = "d
         )
     index = semantic.detach().cpu().long() + 1
     index[(index < 1) | (index > len(labels))] = 0
-    return to_tensor(_with_void(category_colors(labels, palette))[index.numpy()])
+    return to_tensor(with_void(category_colors(labels, palette))[index.numpy()])
+
+
+def segment_colors(result: PanopticMap, labels: LabelSpace, palette: Palette = "distinct") -> Colors:
+    """Return the color of every segment, uint8 [S, 3].
+
+    Stuff, and the first thing of each category, have the category's color. Further things have one of eight shades of
+    it, in turn, unless another shade differs more from those of the things of their category close to them.
+
+    Raises:
+        InvalidArgumentError: a segment's category is not in ``labels``, or there is no such palette.
+    """
+    return colors_of_segments(result.arrays(), labels, palette)
 
 
 def _labels_of(result: PanopticMap, labels: LabelSpace | str | None) -> LabelSpace:
@@ -153,37 +150,3 @@ def _labels_of(result: PanopticMap, labels: LabelSpace | str | None) -> LabelSpa
             "expected labels, as the map has none; give the label space of its categories, for example model.labels"
         )
     return labels
-
-
-def _write_names(
-    pixels: NDArray[np.uint8],
-    result: PanopticMap,
-    labels: LabelSpace,
-    colors: NDArray[np.uint8],
-    names: Names,
-    palette: Palette,
-) -> None:
-    """Write names into pixels, in the colors of the segments, or in those of the legend for names of categories."""
-    if names not in get_args(Names):
-        known = ", ".join(f'"{name}"' for name in get_args(Names))
-        raise InvalidArgumentError(f"expected names as one of {known}, got {names!r}")
-    if names == "none":
-        return
-    if names == "category":
-        colors = category_colors(labels, palette)[result.category.cpu().numpy()]
-    draw_names(pixels, result, labels, colors, names)
-
-
-def _strength(result: PanopticMap, labels: LabelSpace) -> NDArray[np.float64]:
-    """Return the share of the opacity of each segment: 1 for stuff and for things without scores."""
-    strength = np.ones(result.num_segments)
-    if result.score is not None:
-        is_thing = np.array([c.is_thing for c in labels])[result.category.cpu().numpy()]
-        score = result.score.cpu().numpy()[is_thing].clip(0, _SURE)
-        strength[is_thing] = _FAINTEST + (1 - _FAINTEST) * score / _SURE
-    return strength
-
-
-def _with_void(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Prepend black, the color of void, to colors."""
-    return np.concatenate([np.zeros((1, 3), np.uint8), colors])

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-
-Pixels: TypeAlias = NDArray[np.uint8]  # [H, W, 3]
+from panscape.visualize.blend import Pixels
 
 
 def to_pixels(image: Tensor) -> Pixels:

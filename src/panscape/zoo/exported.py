@@ -7,7 +7,6 @@ tunes and draws as the original does. It has no weights, and runs on the CPU.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, get_type_hints
@@ -28,14 +27,8 @@ from panscape.notes import note_once
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.zoo.description import build_without_weights
-from panscape.zoo.graphs import GRAPHS, METADATA_KEY, Graph, open_graph
-
-
-class SideRange(NamedTuple):
-    """Smallest and largest length of a side in pixels that a graph takes; None for no limit."""
-
-    least: int
-    most: int | None
+from panscape.zoo.graph_model import SideRange
+from panscape.zoo.graphs import GRAPHS, METADATA_KEY, Graph, file_digest, open_graph
 
 
 class MapOutputs(NamedTuple):
@@ -111,10 +104,7 @@ def load_exported(path: Path) -> PanopticModel:
     model.mean, model.std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     model.set_input_normalization(model.normalization)
     # Maps of an earlier run are kept if the model is the same, which its digest decides.
-    digest = hashlib.sha256(path.read_bytes())
-    if path.suffix == ".xml":
-        digest.update(path.with_suffix(".bin").read_bytes())
-    model.register_buffer("file_digest", torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8))
+    model.file_digest = file_digest(path)
     has_maps = facts.get("postprocess") == "graph"
     model.__class__ = _exported_class(type(model), _ReturnsMaps if has_maps else _RunsGraph)
     model.__dict__["_exported"] = exported

@@ -1,31 +1,30 @@
 """Graphs of exported networks: ONNX files in ONNX Runtime, OpenVINO's IR, programs of torch, engines of TensorRT.
 
-All but torch are extras, imported when a graph is opened.
+What runs a graph is imported when it is opened, also torch.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
+import os
+import sys
 import threading
-import zipfile
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError, MissingExtraError, UnreadableFileError, in_one_line
-from panscape.input_files import parse_json, require_file
-from panscape.zoo.tensorrt_graph import METADATA_KEY as METADATA_KEY
-from panscape.zoo.tensorrt_graph import TensorRtGraph
+from panscape.input_files import require_file
 
 Array = NDArray[Any]
+METADATA_KEY = "panscape"
+"""Name of the description, a JSON object, in the metadata of a graph."""
+REMEDY = "export the model again, or copy the file again"
 _OPENVINO_PRECISIONS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16"}
 _TINY = 128 * 128  # pixels; images of fewer start a program, and others follow
-_REMEDY = "export the model again, or copy the file again"
 
 
 class Graph(Protocol):
@@ -46,6 +45,9 @@ class Graph(Protocol):
     def compile(self, precision: str) -> None:
         """Prepare the graph for :meth:`run`, with as many threads as torch uses now."""
 
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Do what is needed once for images of this height and width, which :meth:`run` would do otherwise."""
+
     def run(self, images: Array) -> list[Array]:
         """Map images, float32 [1, 3, H, W] in 0..1, to the outputs, in their order; several threads may call it."""
 
@@ -65,6 +67,23 @@ def open_graph(path: Path, runtime: str | None = None) -> Graph:
     return OpenVinoGraph(path) if runtime == "openvino" else GRAPHS[path.suffix](path)
 
 
+def num_threads() -> int:
+    """Return how many threads a graph is to use: those of torch where it is imported, else as it would choose.
+
+    0 lets the runtime choose; like torch it then takes as many as there are cores.
+    """
+    torch = sys.modules.get("torch")
+    return int(os.environ.get("OMP_NUM_THREADS") or 0) if torch is None else torch.get_num_threads()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of an exported model, 64 hexadecimal digits; of OpenVINO's two files together."""
+    digest = hashlib.sha256(path.read_bytes())
+    if path.suffix == ".xml":
+        digest.update(path.with_suffix(".bin").read_bytes())
+    return digest.hexdigest()
+
+
 class OnnxGraph:
     """An ONNX file in ONNX Runtime; see :class:`Graph`."""
 
@@ -74,18 +93,21 @@ class OnnxGraph:
         except ImportError as error:
             raise MissingExtraError("onnxruntime", "onnx", f"running {path.name}") from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = num_threads()
         options.log_severity_level = 3  # errors, which are raised
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise UnreadableFileError(path, f"ONNX Runtime cannot read it ({in_one_line(error)}); {_REMEDY}") from error
-        self.runtime = f"ONNX Runtime {version('onnxruntime')}"
+            raise UnreadableFileError(path, f"ONNX Runtime cannot read it ({in_one_line(error)}); {REMEDY}") from error
+        self.runtime = f"ONNX Runtime {onnxruntime.__version__}"
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
     def compile(self, precision: str) -> None:
         """Do nothing: the session is ready, and the precision is that of the file."""
+
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Do nothing: the session takes images of any size."""
 
     def run(self, images: Array) -> list[Array]:
         """See :meth:`Graph.run`."""
@@ -110,7 +132,7 @@ class OpenVinoGraph:
         try:
             self._model: Any = self._core.read_model(path)
         except RuntimeError as error:
-            raise UnreadableFileError(path, f"OpenVINO cannot read it ({in_one_line(error)}); {_REMEDY}") from error
+            raise UnreadableFileError(path, f"OpenVINO cannot read it ({in_one_line(error)}); {REMEDY}") from error
         self.runtime = _openvino()
         info = self._model.get_rt_info()
         self.metadata: dict[str, str] = {METADATA_KEY: str(info[METADATA_KEY].value)} if METADATA_KEY in info else {}
@@ -129,9 +151,13 @@ class OpenVinoGraph:
             precision = "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
         self._options = {
             "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": num_threads(),
             "NUM_STREAMS": 1,
         }
+
+    def prepare(self, size: tuple[int, int]) -> None:
+        """See :meth:`Graph.prepare`."""
+        self._compiled_for((1, 3, *size))
 
     def run(self, images: Array) -> list[Array]:
         """See :meth:`Graph.run`."""
@@ -168,6 +194,9 @@ class OpenVinoRequests:
     def compile(self, precision: str) -> None:
         """Do nothing: it is compiled."""
 
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Do nothing: it is compiled."""
+
     def run(self, images: Array) -> list[Array]:
         """See :meth:`Graph.run`."""
         request = getattr(self._requests, "request", None)
@@ -179,49 +208,9 @@ class OpenVinoRequests:
 
 
 def _openvino() -> str:
-    return f"OpenVINO {version('openvino')}"
+    import openvino
 
-
-class TorchGraph:
-    """A program of ``torch.export`` in torch; see :class:`Graph`."""
-
-    def __init__(self, path: Path) -> None:
-        texts = {METADATA_KEY: ""}
-        try:
-            _require_no_pickles(path)
-            self._program = torch.export.load(path, extra_files=texts)
-        except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise UnreadableFileError(path, f"torch cannot read it ({in_one_line(error)}); {_REMEDY}") from error
-        self.runtime = f"torch.export {torch.__version__}"
-        self.metadata = {name: text for name, text in texts.items() if text}
-        description = parse_json(path, (texts[METADATA_KEY] or "{}").encode())
-        self.outputs = tuple(description.get("export", {}).get("outputs", ()))
-
-    def compile(self, precision: str) -> None:
-        """Do nothing: the precision is that of the file."""
-        self._module = self._program.module()
-
-    def run(self, images: Array) -> list[Array]:
-        """See :meth:`Graph.run`."""
-        with torch.inference_mode():
-            return [x.numpy() for x in self._module(torch.from_numpy(images))]
-
-
-def _require_no_pickles(path: Path) -> None:
-    """Check that torch reads a program without unpickling anything, as pickles can run any code.
-
-    Raises:
-        ValueError: it has tensors or objects that are pickled, as :func:`torch.export.save` writes only for kinds that
-            no exported model has.
-    """
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.endswith("_config.json"):
-                entries = json.loads(archive.read(name))["config"].values()
-                if any(entry["use_pickle"] or "_obj_" in entry["path_name"] for entry in entries):
-                    raise ValueError(f"{name} names pickled objects, which can run any code")
-            elif name.endswith(".pt") and archive.getinfo(name).file_size > 0:
-                raise ValueError(f"{name} may be a pickle, which can run any code")
+    return f"OpenVINO {openvino.__version__.partition('-')[0]}"
 
 
 def require_runtime(target: str, precision: str = "fp32") -> None:
@@ -249,10 +238,22 @@ def require_runtime(target: str, precision: str = "fp32") -> None:
         raise MissingExtraError("nncf", "int8", "quantising to int8")
 
 
+def _torch_graph(path: Path) -> Graph:
+    from panscape.zoo.torch_graph import TorchGraph
+
+    return TorchGraph(path)
+
+
+def _tensorrt_graph(path: Path) -> Graph:
+    from panscape.zoo.tensorrt_graph import TensorRtGraph
+
+    return TensorRtGraph(path)
+
+
 GRAPHS: Mapping[str, Callable[[Path], Graph]] = {
     ".onnx": OnnxGraph,
     ".xml": OpenVinoGraph,
-    ".pt2": TorchGraph,
-    ".engine": TensorRtGraph,
+    ".pt2": _torch_graph,
+    ".engine": _tensorrt_graph,
 }
 """What runs a graph, by the ending of its file."""

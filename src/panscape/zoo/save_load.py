@@ -26,6 +26,7 @@ from panscape.zoo.published.cache import WeightsCache
 from panscape.zoo.published.catalogue import catalogue, find_entry
 from panscape.zoo.published.darknet import is_darknet_file
 from panscape.zoo.published.fetch import local_file
+from panscape.zoo.saved_files import BUNDLED, provenance_of, saved_file
 from panscape.zoo.transfer import (
     LoadReport,
     load_matching,
@@ -39,15 +40,12 @@ from panscape.zoo.transformers.files import network_files
 
 _logger = logging.getLogger(__name__)
 
-_BUNDLED = Path(__file__).parents[1] / "weights"
 WEIGHTS_IN_FOLDER = "model.safetensors"
 """Name of the weights in run directories and in repositories on the hub."""
 _KEY = "panscape"
 # "owner/name" as the hub allows it; a name with the ending of a weights file is a mistyped path.
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".pkl", ".pt", ".tar", ".zip")
 _REMEDY = "the file is damaged or from another version of panscape"
-# Facts of a model card that its maps state, and their names there.
-_FACTS = {"data": "data", "licence": "licence", "source": "source", "sha256 of that file": "source_sha256"}
 _PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth", ".tar")  # file endings of published checkpoints
 
 
@@ -117,14 +115,8 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
 
 def _with_provenance(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> PanopticModel:
     """Return a loaded model, after recording what its maps state: the weights, and facts of its card."""
-    name = os.fspath(name_or_path)
-    entry = find_entry(name)
-    facts = {"weights": name if entry is None else entry.name}
-    if model.spec is not None:
-        facts["network"] = model.spec.name
-    elif "class of transformers" in model.card:
-        facts["network"] = model.card["class of transformers"]
-    model.provenance = facts | {new: model.card[fact] for fact, new in _FACTS.items() if fact in model.card}
+    network = model.card.get("class of transformers") if model.spec is None else model.spec.name
+    model.provenance = provenance_of(os.fspath(name_or_path), network, model.card)
     return model
 
 
@@ -227,7 +219,7 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def list_weights() -> list[WeightsInfo]:
     """Return the bundled models; :func:`list_published` returns those that can be fetched."""
-    return [WeightsInfo(p.stem, p, _card(_from_file(p))) for p in sorted(_BUNDLED.glob("*.safetensors"))]
+    return [WeightsInfo(p.stem, p, _card(_from_file(p))) for p in sorted(BUNDLED.glob("*.safetensors"))]
 
 
 def _is_published(name_or_path: str | os.PathLike[str]) -> bool:
@@ -282,11 +274,9 @@ def _from_file(path: Path) -> _Saved:
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
     name = os.fspath(name_or_path).removeprefix(HUB_PREFIX)
     path = Path(name)
-    if path.suffix == ".safetensors":
-        return path
-    bundled = _BUNDLED / f"{name.replace('-', '_')}.safetensors"
-    if path.name == name and bundled.is_file():
-        return bundled
+    saved = saved_file(name)
+    if saved is not None:
+        return saved
     if (path / WEIGHTS_IN_FOLDER).is_file():
         return path / WEIGHTS_IN_FOLDER
     if saved_steps(path / CHECKPOINTS_IN_RUN):

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import MissingExtraError, UnreadableFileError
+from panscape.zoo.graphs import METADATA_KEY
 
 Array = NDArray[Any]
-METADATA_KEY = "panscape"
-"""Name of the description, a JSON object, in the metadata of a graph."""
 DEVICE = torch.device("cuda")
 _LENGTH = 4  # bytes
 _TYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "INT32": torch.int32, "INT64": torch.int64, "BOOL": torch.bool}
@@ -80,6 +79,9 @@ class TensorRtGraph:
 
     def compile(self, precision: str) -> None:
         """Do nothing: an engine is compiled."""
+
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Do nothing: an engine is for one size."""
 
     def run(self, images: Array) -> list[Array]:
         """See :meth:`panscape.zoo.graphs.Graph.run`."""

@@ -19,8 +19,9 @@ from maps import a_map
 from panscape import PanopticModel, create_model, zoo
 from panscape.cli import main
 from panscape.errors import InvalidArgumentError, MissingExtraError, UnreadableFileError
-from panscape.export import export, int8, parity, trace
-from panscape.export.parity import OutputDifference, ParityFloor, ParityReport, compare, count_equal_pixels
+from panscape.export import export, int8, trace
+from panscape.export.floors import FLOORS, ParityFloor
+from panscape.export.parity import OutputDifference, ParityReport, compare, count_equal_pixels
 from panscape.inference.predictor import Predictor
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.notes import start_run
@@ -284,7 +285,7 @@ class _Shifted(torch.nn.Module):
 
 def test_a_departure_is_measured_and_named(original: PanopticModel) -> None:
     found: Any = _Shifted(original, 0.25)
-    report = compare(found, original, [image(64, 64)], floor=parity.FLOORS["fp32"], source="given images")
+    report = compare(found, original, [image(64, 64)], floor=FLOORS["fp32"], source="given images")
     assert report.outputs["center"].largest_difference == pytest.approx(0.25, abs=1e-6)
     assert report.outputs["semantic"].largest_difference == 0
     assert report.first_departure == "center"

@@ -17,7 +17,7 @@ import torch
 from panscape import PanopticModel, create_model
 from panscape.cli import main
 from panscape.errors import InvalidArgumentError
-from panscape.export import on_runtime, runtime
+from panscape.export import cached_graphs, on_runtime, runtime
 from panscape.inference.predictor import Predictor
 
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -79,7 +79,7 @@ def test_bf16_is_chosen_where_the_processor_has_it_and_maps_agree(
     agree = {"pixels": 1.0}
     monkeypatch.setattr(runtime._Converted, "_parity", lambda *_: (agree["pixels"], 1.0))
     for has_bf16, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(runtime, "_computes_in_bf16", lambda has=has_bf16: has)
+        monkeypatch.setattr(cached_graphs, "computes_in_bf16", lambda has=has_bf16: has)
         assert on_runtime(model, cache=cache).runtime.endswith(f", {expected}")
     assert "running in OpenVINO" in caplog.text
     agree["pixels"] = 0.9985  # enough in bf16, too few in fp32
@@ -128,7 +128,7 @@ def test_auto_without_a_runtime_or_a_way_to_convert_is_torch(
     model: PanopticModel, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(runtime, "find_spec", lambda name: None if name == "onnxscript" else object())
+    monkeypatch.setattr(cached_graphs, "find_spec", lambda name: None if name == "onnxscript" else object())
     assert on_runtime(model, cache=cache) is model
     monkeypatch.undo()
     monkeypatch.setenv("PANSCAPE_RUNTIME", "torch")
@@ -168,7 +168,7 @@ def test_predict_takes_a_runtime_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(runtime, "user_cache", lambda: cache.parent)
+    monkeypatch.setattr(cached_graphs, "user_cache", lambda: cache.parent)
     model.save(tmp_path / "model.safetensors")
     PIL.Image.fromarray(image(90, 120).permute(1, 2, 0).numpy()).save(tmp_path / "photo.png")
     maps = []

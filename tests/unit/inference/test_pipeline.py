@@ -344,9 +344,9 @@ def test_images_of_a_run_have_the_same_bit_depth(photos, tmp_path, monkeypatch, 
 
     def load(path, bit_depth, may_clip):
         depths.append((bit_depth, may_clip))
-        return load_image(path)
+        return load_image(path).numpy()
 
-    monkeypatch.setattr(pipeline, "load_image", load)
+    monkeypatch.setattr(pipeline, "read_image", load)
     for name, highest in (("dark", 300), ("bright", 4000)):
         Image.fromarray(np.array([[0, highest]], np.uint16)).save(photos / f"{name}.png")
     with OutputFolder(tmp_path / "out", SHAPES) as outputs:
@@ -372,9 +372,9 @@ def test_inputs_of_strangers_fail_one_by_one(photos, tmp_path, monkeypatch):
     def load(path, **options):
         if path.name == "0.png":
             raise ZeroDivisionError("of a decoder")
-        return load_image(path, **options)
+        return load_image(path, **options).numpy()
 
-    monkeypatch.setattr(pipeline, "load_image", load)
+    monkeypatch.setattr(pipeline, "read_image", load)
     heard, failures = predict(photos, tmp_path / "out")
     failed = {Path(f.source).name: f.error for f in failures}
     assert sorted(failed) == ["0.png", "1.png", "locked.mp4", "loop.png", "pipe.mp4", "pipe.png"]

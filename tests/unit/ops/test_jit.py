@@ -14,7 +14,7 @@ import torch
 from processes import TORCH, Process
 
 from panscape.ops.jit import JitKernel
-from panscape.representations.centers.decode_config import rounded_root
+from panscape.representations.centers.decode_checks import rounded_root
 
 KERNELS = """
 from panscape.ops.jit import jit

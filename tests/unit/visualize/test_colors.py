@@ -221,6 +221,6 @@ def test_neighbours_are_the_pairs_of_a_category_within_three_pixels():
                     a, b = ids[y, x], ids[to]
                     if a != b and 0 not in (a, b) and category[a - 1] == category[b - 1]:
                         expected |= {(a - 1, b - 1), (b - 1, a - 1)}
-    found = instances._neighbours(result, category)
+    found = instances._neighbours(result.arrays(), category)
     assert {(a, b) for a, others in found.items() for b in others} == expected
     assert len(expected) == 18

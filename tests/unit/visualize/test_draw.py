@@ -194,7 +194,7 @@ class TestFastPaths:
         opacity = np.where(is_light, 0.82 * of_rank[field], opacity)
         share = np.rint(256 * opacity).astype(int)[..., None]
         expected = (pixels * (256 - share) + 255 * is_light[..., None] * share) >> 8
-        draw_outlines(pixels, truth, SHAPES, strength)
+        draw_outlines(pixels, truth.arrays(), SHAPES, strength)
         assert np.array_equal(pixels, expected)
 
     @pytest.mark.parametrize("seed", range(4))

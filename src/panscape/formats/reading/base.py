@@ -12,7 +12,7 @@ from panscape.errors import InvalidAnnotationError, UnreadableFileError
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
 from panscape.geometry import Size
-from panscape.images import open_image
+from panscape.image_files import open_image
 from panscape.input_files import FileNameError, require_file
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap

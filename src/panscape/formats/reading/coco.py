@@ -24,7 +24,7 @@ from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, unreadable
 from panscape.formats.segments_info import IdRuns, SegmentInfo, map_from_id_image
 from panscape.geometry import Size
-from panscape.images import open_image
+from panscape.image_files import open_image
 from panscape.input_files import FileFolder, to_integer
 from panscape.labels import LabelSpace
 

@@ -29,7 +29,7 @@ from panscape.formats.semantic_masks import (
     void_number,
 )
 from panscape.geometry import Size
-from panscape.images import open_image
+from panscape.image_files import open_image
 from panscape.input_files import find_files
 from panscape.labels import LabelSpace
 

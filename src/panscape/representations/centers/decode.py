@@ -31,25 +31,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from panscape.geometry import ImageGeometry
 from panscape.ops.argmax import argmax_over_planes
-from panscape.ops.interpolate import cell_table, finite_values, upsample
+from panscape.ops.interpolate import finite_values, upsample
 from panscape.panoptic import PanopticMap
-from panscape.representations.centers.decode_config import (
-    CenterDecoding,
-    check_outputs,
-    is_center,
-    rounded_root,
-    thing_table,
-)
-from panscape.representations.centers.decode_cpu import group, paint
+from panscape.representations.centers.decode_checks import check_outputs, is_center, rounded_root, thing_table
+from panscape.representations.centers.decode_config import CenterDecoding
 from panscape.representations.centers.decode_gpu import group_centers_batched
-from panscape.representations.centers.peaks_cpu import find_peaks
-from panscape.representations.parts import apply_parts, apply_parts_reference
+from panscape.representations.centers.group_cpu import group_centers_cpu
+from panscape.representations.parts import apply_parts_reference
 
 __all__ = ["CenterDecoding", "group_centers", "group_centers_batched", "group_centers_reference"]
 
@@ -167,51 +160,7 @@ def group_centers(
     """
     check_outputs(semantic_logits[None], center[None], offset[None], [geometry], thing_ids)
     if semantic_logits.device.type == "cpu":
-        return _group_centers_compiled(semantic_logits, center, offset, geometry, thing_ids, decoding)
+        logits, heat, shift = (part.detach().float().numpy() for part in (semantic_logits, center, offset))
+        return PanopticMap.from_arrays(group_centers_cpu(logits, heat, shift, geometry, thing_ids, decoding))
     batch = (semantic_logits[None], center[None], offset[None])
     return group_centers_batched(*batch, [geometry], thing_ids, decoding)[0]
-
-
-def _group_centers_compiled(
-    semantic_logits: Tensor,
-    center: Tensor,
-    offset: Tensor,
-    geometry: ImageGeometry,
-    thing_ids: Collection[int],
-    decoding: CenterDecoding,
-) -> PanopticMap:
-    logits = semantic_logits.detach().float().contiguous().numpy()  # the kernel handles values that are not finite
-    heat, offsets = finite_values(center).contiguous().numpy(), finite_values(offset, nan=0).contiguous().numpy()
-    num_categories, height, width = logits.shape
-    size, padded_size = geometry.inference_size, geometry.padded_size
-    rows = cell_table(height, padded_size[0], decoding.align_corners, size[0])
-    columns = cell_table(width, padded_size[1], decoding.align_corners, size[1])
-    is_thing = np.isin(np.arange(num_categories), list(thing_ids))
-
-    points, peaks = find_peaks(heat, rows, columns, decoding.threshold, decoding.nms_kernel, decoding.join_peaks)
-    if len(points) >= decoding.top_k:
-        order = np.argsort(-peaks, kind="stable")[: decoding.top_k]
-        if decoding.compat != "panoptic_swiftnet":
-            order = np.flatnonzero(peaks > peaks[order[-1]])
-        points, peaks = points[order], peaks[order]
-    code, areas, votes = group(logits, offsets, rows, columns, is_thing, points)
-
-    # Segments of the result: stuff by category, then things by centre. A code without a segment becomes void.
-    stuff = np.flatnonzero(~is_thing & (areas >= decoding.smallest_stuff(size)))
-    majority = votes.argmax(axis=1)  # the smallest category on ties
-    kept = np.arange(num_categories) == majority[:, None] if decoding.one_category else np.ones_like(votes, dtype=bool)
-    things = np.flatnonzero((votes * kept).sum(axis=1) >= max(decoding.thing_area, 1))
-    table = np.zeros((1 + len(points), num_categories), dtype=np.int32)
-    table[0, stuff] = np.arange(1, len(stuff) + 1)
-    table[1 + things] = kept[things] * np.arange(len(stuff) + 1, len(stuff) + len(things) + 1)[:, None]
-    semantic = None
-    if decoding.parts.is_active:
-        semantic = code.copy()
-        paint(semantic, np.resize(np.arange(num_categories, dtype=np.int32), table.size))
-    paint(code, table.ravel())
-    category = np.concatenate([stuff, majority[things]])
-    score = np.concatenate([np.ones(len(stuff), dtype=np.float32), np.minimum(peaks[things], np.float32(1))])
-    panoptic = PanopticMap(torch.from_numpy(code), torch.from_numpy(category), torch.from_numpy(score))
-    if semantic is None:
-        return panoptic
-    return apply_parts(panoptic, torch.from_numpy(semantic), torch.from_numpy(is_thing), decoding.parts)

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from panscape.ops.argmax_cpu import Flags, Floats, Ints, Longs, categorize_cells, find_winners, new_workspace
-from panscape.ops.interpolate import Axis
 from panscape.ops.jit import jit
+from panscape.ops.source_weights import Axis
 
 _BUCKET = 32
 

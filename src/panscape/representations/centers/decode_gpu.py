@@ -12,13 +12,8 @@ from panscape.geometry import ImageGeometry
 from panscape.ops.argmax import argmax_over_planes
 from panscape.ops.interpolate import finite_values, upsample
 from panscape.panoptic import PanopticMap
-from panscape.representations.centers.decode_config import (
-    CenterDecoding,
-    check_outputs,
-    is_center,
-    rounded_root,
-    thing_table,
-)
+from panscape.representations.centers.decode_checks import check_outputs, is_center, rounded_root, thing_table
+from panscape.representations.centers.decode_config import CenterDecoding
 from panscape.representations.parts import apply_parts
 
 

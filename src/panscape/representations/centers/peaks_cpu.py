@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.ops.interpolate import ROUNDING, Axis
 from panscape.ops.jit import jit
+from panscape.ops.source_weights import ROUNDING, Axis
 
 Ints = NDArray[np.int32]
 Flags = NDArray[np.bool_]

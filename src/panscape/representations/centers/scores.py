@@ -24,7 +24,8 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
-from panscape.ops.interpolate import SourceWeights, finite_values, source_weights
+from panscape.ops.interpolate import finite_values
+from panscape.ops.source_weights import SourceWeights, source_weights
 from panscape.panoptic import PanopticMap
 from panscape.representations.centers.types import CenterOutputs
 

@@ -43,8 +43,9 @@ from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.ops.argmax import argmax_over_planes, upsampled_argmax
 from panscape.ops.cropped_masks import CroppedMasks, Detections
-from panscape.ops.interpolate import cell_table, finite_values, upsample
+from panscape.ops.interpolate import finite_values, upsample
 from panscape.ops.interpolate_cpu import upsample_planes
+from panscape.ops.source_weights import cell_table
 from panscape.panoptic import PanopticMap
 from panscape.representations.dense_boxes.decode_config import DenseBoxDecoding, MaskCompat
 from panscape.representations.dense_boxes.locations import Pyramid, dense_boxes

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
-from panscape.ops.interpolate import source_weights, upsample
+from panscape.ops.interpolate import upsample
+from panscape.ops.source_weights import source_weights
 
 
 class Pyramid(NamedTuple):

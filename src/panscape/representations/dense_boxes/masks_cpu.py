@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.ops.interpolate import Axis
 from panscape.ops.jit import jit
+from panscape.ops.source_weights import Axis
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]

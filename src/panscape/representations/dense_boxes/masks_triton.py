@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from panscape.ops.interpolate import source_weights
+from panscape.ops.source_weights import source_weights
 from panscape.representations.dense_boxes.decode import MaskInputs
 
 _ROWS, _COLUMNS = 8, 128

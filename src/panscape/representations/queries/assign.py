@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from panscape.geometry import ImageGeometry
-from panscape.ops.interpolate import SourceWeights, TensorWeights, finite_values, resample, source_weights
+from panscape.ops.interpolate import TensorWeights, finite_values, resample
+from panscape.ops.source_weights import SourceWeights, source_weights
 
 # Masks are within 2^-115 of 0 and 1 beyond this logit.
 LARGEST_LOGIT = np.float32(80)

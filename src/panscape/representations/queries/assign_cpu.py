@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.ops.interpolate import LARGEST, Axis, SourceWeights, cells_of
 from panscape.ops.interpolate_cpu import upsample_planes
 from panscape.ops.jit import jit
+from panscape.ops.source_weights import LARGEST, Axis, SourceWeights, cells_of
 from panscape.representations.queries.assign import EXP_SERIES, LARGEST_LOGIT, LN_2, LOG2_E, ROUNDER
 
 Ints = NDArray[np.int32]

@@ -32,11 +32,10 @@ from panscape.zoo.published.catalogue import CatalogueEntry, catalogue, find_ent
 from panscape.zoo.published.darknet import read_darknet
 from panscape.zoo.published.download import download
 from panscape.zoo.published.integrity import digest_of, require_same_file, verified_digest
+from panscape.zoo.published.offline import forbidding_variable
 
 _logger = logging.getLogger(__name__)
 
-_OFFLINE = ("PANSCAPE_OFFLINE", "HF_HUB_OFFLINE")
-_TRUE = ("1", "ON", "TRUE", "YES")
 _THREADS = threading.RLock()  # locks of files are those of the process
 _SHORTER = 0.9  # of the expected size; a file that is smaller is cut off
 
@@ -210,11 +209,6 @@ def _require_fetchable(entry: CatalogueEntry, cache: WeightsCache) -> None:
         raise UnreadableFileError(
             entry.name, f"not in {cache.folder}, and {variable} forbids downloads; {_with_file(entry)}"
         )
-
-
-def forbidding_variable() -> str | None:
-    """Return the environment variable that forbids downloads; None if they are allowed."""
-    return next((variable for variable in _OFFLINE if os.environ.get(variable, "").upper() in _TRUE), None)
 
 
 def how_to_get(entry: CatalogueEntry) -> str:

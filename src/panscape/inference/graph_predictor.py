@@ -1,0 +1,109 @@
+"""Prediction of single images by a graph, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.geometry import ImageGeometry, Size
+from panscape.image_io import upright_size
+from panscape.inference.familiarity import CONFIDENCE
+from panscape.inference.image_predictor import prediction_options
+from panscape.inference.sources import SourceFile
+from panscape.labels import LabelSpace
+from panscape.map_arrays import MapArrays
+from panscape.zoo.graph_model import GraphModel
+
+
+@dataclass(frozen=True, slots=True)
+class GraphPrediction:
+    """See :class:`panscape.inference.image_predictor.ImagePrediction`."""
+
+    arrays: MapArrays
+    semantic: NDArray[np.float32]
+    network_ms: float
+    postprocess_ms: float
+
+
+class GraphPredictor:
+    """See :class:`panscape.inference.image_predictor.ImagePredictor`.
+
+    Its maps are those of :class:`panscape.Predictor`.
+
+    Args:
+        model: the graph with all that surrounds it.
+        longest_side: see :class:`panscape.Predictor`.
+    """
+
+    def __init__(self, model: GraphModel, *, longest_side: int | None = None) -> None:
+        self.model = model
+        self.longest_side = longest_side
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Label space of the maps."""
+        return self.model.labels
+
+    @property
+    def provenance(self) -> Mapping[str, Any] | None:
+        """What the maps state about the weights."""
+        return self.model.provenance
+
+    @property
+    def lowest_confidence(self) -> float | None:
+        """See :class:`panscape.inference.image_predictor.ImagePredictor`."""
+        return self.model.card.get(CONFIDENCE)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What determines the maps of an image, by name, as plain JSON values."""
+        return prediction_options(
+            self.model.digest, self.model.decoding, "fp32", self.model.runtime, longest_side=self.longest_side
+        )
+
+    def geometry(self, size: Size) -> ImageGeometry:
+        """Return the sizes of an image of this size."""
+        return self.model.geometry(size, self.longest_side)
+
+    def takes(self, source: SourceFile) -> bool:
+        """Return whether a source is no video, and needs no resizing; true for files that cannot be read."""
+        if source.is_video:
+            return False
+        if source.fault is not None:
+            return True
+        try:
+            return self.model.takes(self.geometry(upright_size(source.path)))
+        except UnreadableFileError:  # reported when it is predicted
+            return True
+
+    def warm_up(self, size: Size | None = None) -> None:
+        """Prepare the graph for images of a size, and load the kernels of post-processing."""
+        self.model.warm_up(size)
+
+    def predict_array(self, image: NDArray[np.uint8]) -> GraphPrediction:
+        """Predict one image, uint8 [3, H, W], red, green, blue.
+
+        Raises:
+            InvalidArgumentError: the image would be resized, which needs torch, or the graph does not take it.
+        """
+        geometry = self.geometry(Size(*image.shape[-2:]))
+        started = perf_counter()
+        outputs = self.model.run(image, geometry)
+        decoding = perf_counter()
+        found = self.model.decode(outputs, geometry)
+        semantic = outputs["semantic"][0]
+        return GraphPrediction(found, semantic, 1000 * (decoding - started), 1000 * (perf_counter() - decoding))
+
+    def visualize(self, prediction: GraphPrediction) -> Any:
+        """Raise: visualisations of outputs need torch.
+
+        Raises:
+            InvalidArgumentError: always.
+        """
+        raise InvalidArgumentError("expected no visualisations of outputs without torch; install panscape for them")
