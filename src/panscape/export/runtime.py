@@ -10,15 +10,19 @@ from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
+from time import perf_counter
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from panscape.atomic_io import atomic_write, unwritable, write_json
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError, in_one_line
 from panscape.export.onnx import to_onnx
 from panscape.export.parity import FLOORS, compare, synthetic_scenes
-from panscape.export.trace import trace
+from panscape.export.trace import NeedsSizeError, trace
+from panscape.geometry import Size
 from panscape.models import PanopticModel
 from panscape.models.digest import network_digest
 from panscape.models.prediction import require_network_input
@@ -31,6 +35,10 @@ RuntimePrecision = Literal["auto", "fp32", "bf16"]
 RUNTIME_VARIABLE = "PANSCAPE_RUNTIME"
 """Environment variable with the runtime that "auto" stands for."""
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # the fastest first
+# A graph of one size is worth its conversion once images of this size have taken as long in torch: however many follow,
+# that is at most twice what the better choice would have taken. Measured, with the comparison; see docs/export.md.
+_SECONDS_BEFORE_CONVERSION = 60.0
+_MOST_SIZES = 4  # of a network in the cache, which weights make large
 _logger = logging.getLogger(__name__)
 
 
@@ -81,7 +89,12 @@ def on_runtime(
         return _Converted(model, cache).model_on(runtime, precision)
     for installed in _installed():
         try:
-            return _Converted(model, cache).model_on(installed, precision)
+            converted = _Converted(model, cache)
+            return converted.model_on(installed, precision)
+        except NeedsSizeError:
+            # ONNX Runtime gains too little; in bf16, torch can run all images.
+            if installed == "openvino" and precision != "bf16":
+                return _ForwardBySize(converted, precision).model
         except (InvalidArgumentError, UnwritableFileError) as error:
             _logger.info("not running in %s: %s", installed, error)
     return model
@@ -112,23 +125,46 @@ class _Converted:
     Args:
         model: the model, which may be on disk already.
         folder: of the cache; None for the user's.
+        size: height and width of the images of the graph; None for any.
 
     Raises:
         UnwritableFileError: the system knows no cache of the user.
     """
 
-    def __init__(self, model: PanopticModel, folder: Path | None) -> None:
-        self._model = model
+    def __init__(self, model: PanopticModel, folder: Path | None, size: Size | None = None) -> None:
+        self.model = model
+        self._size = size
         folder = user_cache() / "graphs" if folder is None else folder
         name = "network" if model.spec is None else model.spec.name
         made_by = version("panscape").replace("+", "-")
-        self._path = folder / f"{name}-{network_digest(model)}-{made_by}.onnx"
+        self._stem = f"{name}-{network_digest(model)}-{made_by}"
+        self._path = folder / f"{self._stem}{'' if size is None else f'-{size.height}x{size.width}'}.onnx"
         self._facts_path = self._path.with_suffix(".json")
         self._facts: dict[str, Any] = {}
         with suppress(OSError, ValueError):  # a damaged file is one that is not there
             found = json.loads(self._facts_path.read_text(encoding="utf-8"))
             if isinstance(found, dict) and ("reason" in found or {"sides", "parity"} <= found.keys()):
                 self._facts = found
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was converted before."""
+        return bool(self._facts)
+
+    def for_size(self, size: Size) -> _Converted:
+        """Return the network of the same model for images of one size."""
+        return _Converted(self.model, self._path.parent, size)
+
+    def refuse(self, reason: str) -> None:
+        """Keep the network in torch from now on."""
+        self._remember({"reason": reason})
+
+    def make_room(self) -> None:
+        """Delete the oldest graphs for one size of this network, so that the cache keeps a few."""
+        kept = sorted(self._path.parent.glob(f"{self._stem}-*x*.onnx"), key=lambda path: path.stat().st_mtime)
+        for path in kept[: max(0, len(kept) - _MOST_SIZES + 1)]:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
 
     def model_on(self, runtime: str, precision: RuntimePrecision) -> PanopticModel:
         """Return the model on a runtime.
@@ -143,7 +179,9 @@ class _Converted:
             except RuntimeError as error:
                 raise InvalidArgumentError(f"{runtime} cannot run this network: {in_one_line(error)}") from error
             if equal_pixels >= FLOORS[one].equal_pixels and pq >= FLOORS[one].pq:
-                _logger.info("running in %s (%.2f %% of pixels as in torch)", model.runtime, 100 * equal_pixels)
+                what = "" if self._size is None else "images of {}x{} ".format(*self._size)
+                share = 100 * equal_pixels
+                _logger.info("running %sin %s (%.2f %% of pixels as in torch)", what, model.runtime, share)
                 return model
         raise InvalidArgumentError(
             f"{100 * equal_pixels:.2f} % of the pixels and PQ {100 * pq:.1f} of {model.runtime} agree with torch, and "
@@ -158,7 +196,8 @@ class _Converted:
                     return open_graph(self._path, runtime)
             self._convert()
         if "reason" in self._facts:
-            raise InvalidArgumentError(self._facts["reason"])
+            kind = NeedsSizeError if self._facts.get("needs_size") else InvalidArgumentError
+            raise kind(self._facts["reason"])
         return open_graph(self._path, runtime)
 
     def _precisions(self, runtime: str, precision: RuntimePrecision) -> tuple[Literal["fp32", "bf16"], ...]:
@@ -173,9 +212,9 @@ class _Converted:
             raise unwritable(self._path, error) from error
         _logger.info("converting the network for faster runtimes, once; it is kept in %s", self._path.parent)
         try:
-            graph = to_onnx(trace(self._model.eval(), None))
+            graph = to_onnx(trace(self.model.eval(), self._size))
         except InvalidArgumentError as error:
-            self._remember({"reason": str(error)})
+            self._remember({"reason": str(error), "needs_size": isinstance(error, NeedsSizeError)})
             return
         with atomic_write(self._path) as temporary:
             graph.program.save(temporary, external_data=False)
@@ -188,10 +227,10 @@ class _Converted:
     def _with_graph(self, runtime: str, precision: str) -> PanopticModel:
         graph = self._open(runtime)
         graph.compile(precision)
-        model = copy.copy(self._model).eval()
+        model = copy.copy(self.model).eval()
         height, width = (SideRange(*side) for side in self._facts["sides"])
         # An attribute of this object hides the method of its class.
-        model.forward = _Forward(self._model, graph, height, width)  # type: ignore[method-assign]
+        model.forward = _Forward(self.model, graph, height, width)  # type: ignore[method-assign]
         model.runtime = f"{graph.runtime}, {precision}"
         return model
 
@@ -200,8 +239,8 @@ class _Converted:
         known: dict[str, list[float]] = self._facts["parity"]
         if model.runtime not in known:
             height, width = (SideRange(*side) for side in self._facts["sides"])
-            scenes = synthetic_scenes((height, width))
-            found = compare(model, self._model, scenes, floor=FLOORS[precision], source="synthetic scenes")
+            scenes = synthetic_scenes((height, width), self._size)
+            found = compare(model, self.model, scenes, floor=FLOORS[precision], source="synthetic scenes")
             self._remember(self._facts | {"parity": known | {model.runtime: [found.equal_pixels, found.pq]}})
         equal_pixels, pq = self._facts["parity"][model.runtime]
         return equal_pixels, pq
@@ -236,6 +275,70 @@ class _Forward:
 
     def __deepcopy__(self, memo: object) -> _Forward:
         return self  # it never changes, and sessions cannot be copied
+
+
+class _ForwardBySize:
+    """The forward pass of a model whose graphs are for one size each; for sizes without a graph, that of its class.
+
+    A size that is in the cache has its graph at once. Others are converted when images of this size have taken
+    :data:`_SECONDS_BEFORE_CONVERSION` in torch, so that a single image never waits.
+
+    Args:
+        converted: the network, which cannot be converted for any size.
+        precision: as for :func:`on_runtime`.
+    """
+
+    def __init__(self, converted: _Converted, precision: RuntimePrecision) -> None:
+        self._converted = converted
+        self._precision = precision
+        self._seconds: dict[Size, float] = {}
+        self._forwards: dict[Size, Any] = {}
+        self._is_refused = False
+        self._lock = Lock()
+        self.model = copy.copy(converted.model).eval()
+        self.model.forward = self  # type: ignore[method-assign]
+        self.model.runtime = "torch, OpenVINO for repeated sizes"
+        _logger.info("running in torch; sizes of images that repeat are converted for OpenVINO")
+
+    def __call__(self, images: Tensor, targets: object = None) -> Any:
+        """See :meth:`PanopticModel.forward`."""
+        require_network_input(images)
+        if images.device.type != "cpu" or images.requires_grad:
+            return self._converted.model(images)
+        size = Size(*images.shape[-2:])
+        with self._lock:
+            forward = self._forwards.get(size) or self._new_forward(size)
+        started = perf_counter()
+        outputs = (forward or self._converted.model)(images)
+        self._seconds[size] = self._seconds.get(size, 0.0) + perf_counter() - started
+        return outputs
+
+    def _new_forward(self, size: Size) -> Any:
+        """Return the forward pass for a size; None while its conversion does not pay."""
+        seconds = self._seconds.setdefault(size, 0.0)
+        if self._is_refused or 0 < seconds < _SECONDS_BEFORE_CONVERSION:
+            return None
+        of_size = self._converted.for_size(size)
+        if not of_size.is_known:
+            if seconds < _SECONDS_BEFORE_CONVERSION:
+                return None
+            of_size.make_room()
+        try:
+            with torch.inference_mode(False):  # tensors of inference cannot be traced
+                forward = of_size.model_on("openvino", self._precision).forward
+        except (InvalidArgumentError, UnreadableFileError, UnwritableFileError) as error:
+            _logger.info("not running in openvino: %s", error)
+            self._is_refused = True
+            with suppress(UnwritableFileError):
+                self._converted.refuse(str(error))
+            return None
+        while len(self._forwards) >= _MOST_SIZES:
+            del self._forwards[next(iter(self._forwards))]
+        self._forwards[size] = forward
+        return forward
+
+    def __deepcopy__(self, memo: object) -> _ForwardBySize:
+        return self  # as of graphs
 
 
 def _computes_in_bf16() -> bool:
