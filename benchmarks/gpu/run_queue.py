@@ -32,6 +32,7 @@ from queue_options import UNFINISHED
 ROOT = Path(__file__).parents[2]
 STATE = "queue.json"
 _GRACE_SECONDS = 5.0  # between asking a process to end and killing it
+_POLL_SECONDS = 0.02
 _RESERVE_MINUTES = 1.0  # for the evaluation and the files of a training after its last step
 _SHORTEST_SLOT = 2.5  # minutes; a training that starts with less would reach nothing
 # Images of a quick call are so small that threads cost more than they bring.
@@ -291,24 +292,31 @@ def run_limited(command: Sequence[str], log: int, seconds: float, extra: Mapping
         command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:
-        return process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return None
+        has_ended = _ends_within(process, seconds)
     finally:  # also if the queue itself is interrupted, and for children that outlive their parent
-        _end_group(process)
+        code = _end_group(process)
+    return code if has_ended else None
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Return whether a process ends in time. It is not reaped, so that its number stays that of its group."""
+    deadline = time.monotonic() + seconds
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> int:
+    """End a process and its children, and return its exit code.
+
+    The process is reaped last: before that, no other group of processes can get its number and the signals.
+    """
     for sent in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sent)
-        except ProcessLookupError:  # none is left
-            break
-        try:
-            process.wait(timeout=_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
+        os.killpg(process.pid, sent)
+        _ends_within(process, _GRACE_SECONDS)
+    return process.wait()
 
 
 def main() -> None:

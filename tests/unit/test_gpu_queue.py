@@ -132,11 +132,19 @@ def is_alive(process: int) -> bool:
 
 
 _OVERRUN = """
-import subprocess
+import os
 import sys
 import run_queue
 
 run_queue._GRACE_SECONDS = 0.2
+signal_group = os.killpg
+
+def require_owner(group, sent):
+    # Fails if the process was reaped, whose number another group may have by now.
+    os.waitid(os.P_PID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    signal_group(group, sent)
+
+os.killpg = require_owner
 stubborn = "trap '' TERM; (trap '' TERM; echo $BASHPID; sleep 100 & wait; wait) & wait; wait"
 with open(sys.argv[1], "wb") as log:
     print(run_queue.run_limited(["bash", "-c", stubborn], log.fileno(), 0.5, {}))

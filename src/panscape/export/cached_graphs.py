@@ -15,6 +15,7 @@ from typing import Any, Literal
 from panscape.atomic_io import write_json
 from panscape.errors import InvalidArgumentError, PanscapeError
 from panscape.export.floors import FLOORS
+from panscape.geometry import Size
 from panscape.user_cache import user_cache
 from panscape.version import __version__
 from panscape.zoo.graph_model import GraphModel, SideRange
@@ -121,9 +122,10 @@ def computes_in_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def announce(runtime: str, equal_pixels: float) -> None:
-    """Log what runs the network."""
-    _logger.info("running in %s (%.2f %% of pixels as in torch)", runtime, 100 * equal_pixels)
+def announce(runtime: str, equal_pixels: float, size: Size | None = None) -> None:
+    """Log what runs the network; ``size`` is that of the images, if the graph takes one size only."""
+    what = "" if size is None else f"images of {size.height}x{size.width} "
+    _logger.info("running %sin %s (%.2f %% of pixels as in torch)", what, runtime, 100 * equal_pixels)
 
 
 def keep_for_start(name: str, stem: str, digest: str, description: Mapping[str, Any]) -> None:

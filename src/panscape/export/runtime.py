@@ -6,8 +6,11 @@ import copy
 import logging
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
+from time import perf_counter
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from panscape.atomic_io import atomic_write, unwritable
@@ -28,7 +31,8 @@ from panscape.export.cached_graphs import (
 from panscape.export.floors import FLOORS
 from panscape.export.onnx import to_onnx
 from panscape.export.parity import compare, synthetic_scenes
-from panscape.export.trace import trace
+from panscape.export.trace import NeedsSizeError, trace
+from panscape.geometry import Size
 from panscape.models import PanopticModel
 from panscape.models.digest import network_digest
 from panscape.models.prediction import require_network_input
@@ -36,6 +40,10 @@ from panscape.zoo.exported import outputs_type, run_graph
 from panscape.zoo.graph_model import SideRange, inference_facts
 from panscape.zoo.graphs import Graph, open_graph, require_runtime
 
+# A graph of one size is worth its conversion once images of this size have taken as long in torch: however many follow,
+# that is at most twice what the better choice would have taken. Measured, with the comparison; see docs/export.md.
+_SECONDS_BEFORE_CONVERSION = 60.0
+_MOST_SIZES = 4  # of a network in the cache, which weights make large
 _logger = logging.getLogger(__name__)
 
 
@@ -85,7 +93,12 @@ def on_runtime(
         return _Converted(model, cache).model_on(runtime, precision)
     for installed in installed_runtimes():
         try:
-            return _Converted(model, cache).model_on(installed, precision)
+            converted = _Converted(model, cache)
+            return converted.model_on(installed, precision)
+        except NeedsSizeError:
+            # ONNX Runtime gains too little; in bf16, torch can run all images.
+            if installed == "openvino" and precision != "bf16":
+                return _ForwardBySize(converted, precision).model
         except (InvalidArgumentError, UnwritableFileError) as error:
             _logger.info("not running in %s: %s", installed, error)
     return model
@@ -97,15 +110,39 @@ class _Converted:
     Args:
         model: the model in torch.
         folder: of the cache; None for the user's.
+        size: height and width of the images of the graph; None for any.
 
     Raises:
         UnwritableFileError: the system knows no cache of the user.
     """
 
-    def __init__(self, model: PanopticModel, folder: Path | None) -> None:
-        self._model = model
+    def __init__(self, model: PanopticModel, folder: Path | None, size: Size | None = None) -> None:
+        self.model = model
+        self._size = size
         name = "network" if model.spec is None else model.spec.name
-        self.network = CachedNetwork(folder or cache_folder(), stem_of(name, network_digest(model)))
+        self._stem = stem_of(name, network_digest(model))
+        of_size = "" if size is None else f"-{size.height}x{size.width}"
+        self.network = CachedNetwork(folder or cache_folder(), self._stem + of_size)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was converted before."""
+        return bool(self.network.facts)
+
+    def for_size(self, size: Size) -> _Converted:
+        """Return the network of the same model for images of one size."""
+        return _Converted(self.model, self.network.path.parent, size)
+
+    def refuse(self, reason: str) -> None:
+        """Keep the network in torch from now on."""
+        self.network.remember({"reason": reason})
+
+    def make_room(self) -> None:
+        """Delete the oldest graphs for one size of this network, so that the cache keeps a few."""
+        kept = sorted(self.network.path.parent.glob(f"{self._stem}-*x*.onnx"), key=lambda path: path.stat().st_mtime)
+        for path in kept[: max(0, len(kept) - _MOST_SIZES + 1)]:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
 
     def model_on(self, runtime: str, precision: RuntimePrecision) -> PanopticModel:
         """Return the model on a runtime.
@@ -120,7 +157,7 @@ class _Converted:
             except RuntimeError as error:
                 raise InvalidArgumentError(f"{runtime} cannot run this network: {in_one_line(error)}") from error
             if FLOORS[one].is_met(equal_pixels, pq):
-                announce(model.runtime, equal_pixels)
+                announce(model.runtime, equal_pixels, self._size)
                 return model
         raise InvalidArgumentError(
             f"{100 * equal_pixels:.2f} % of the pixels and PQ {100 * pq:.1f} of {model.runtime} agree with torch, and "
@@ -135,7 +172,8 @@ class _Converted:
                     return open_graph(self.network.path, runtime)
             self._convert()
         if "reason" in self.network.facts:
-            raise InvalidArgumentError(self.network.facts["reason"])
+            kind = NeedsSizeError if self.network.facts.get("needs_size") else InvalidArgumentError
+            raise kind(self.network.facts["reason"])
         return open_graph(self.network.path, runtime)
 
     def _convert(self) -> None:
@@ -145,9 +183,9 @@ class _Converted:
             raise unwritable(self.network.path, error) from error
         _logger.info("converting the network for faster runtimes, once; it is kept in %s", self.network.path.parent)
         try:
-            graph = to_onnx(trace(self._model.eval(), None))
+            graph = to_onnx(trace(self.model.eval(), self._size))
         except InvalidArgumentError as error:
-            self.network.remember({"reason": str(error)})
+            self.network.remember({"reason": str(error), "needs_size": isinstance(error, NeedsSizeError)})
             return
         with atomic_write(self.network.path) as temporary:
             graph.program.save(temporary, external_data=False)
@@ -156,10 +194,10 @@ class _Converted:
     def _with_graph(self, runtime: str, precision: str) -> PanopticModel:
         graph = self._open(runtime)
         graph.compile(precision)
-        model = copy.copy(self._model).eval()
+        model = copy.copy(self.model).eval()
         height, width = self.network.sides
         # An attribute of this object hides the method of its class.
-        model.forward = _Forward(self._model, graph, height, width)  # type: ignore[method-assign]
+        model.forward = _Forward(self.model, graph, height, width)  # type: ignore[method-assign]
         model.runtime = f"{graph.runtime}, {precision}"
         return model
 
@@ -167,8 +205,8 @@ class _Converted:
         """Return the share of equal pixels in synthetic scenes and the PQ, as found now or in an earlier run."""
         known = self.network.parity(model.runtime)
         if known is None:
-            scenes = synthetic_scenes(self.network.sides)
-            found = compare(model, self._model, scenes, floor=FLOORS[precision], source="synthetic scenes")
+            scenes = synthetic_scenes(self.network.sides, self._size)
+            found = compare(model, self.model, scenes, floor=FLOORS[precision], source="synthetic scenes")
             known = found.equal_pixels, found.pq
             facts = self.network.facts
             self.network.remember(facts | {"parity": facts["parity"] | {model.runtime: list(known)}})
@@ -220,3 +258,67 @@ class _Forward:
 
     def __deepcopy__(self, memo: object) -> _Forward:
         return self  # it never changes, and sessions cannot be copied
+
+
+class _ForwardBySize:
+    """The forward pass of a model whose graphs are for one size each; for sizes without a graph, that of its class.
+
+    A size that is in the cache has its graph at once. Others are converted when images of this size have taken
+    :data:`_SECONDS_BEFORE_CONVERSION` in torch, so that a single image never waits.
+
+    Args:
+        converted: the network, which cannot be converted for any size.
+        precision: as for :func:`on_runtime`.
+    """
+
+    def __init__(self, converted: _Converted, precision: RuntimePrecision) -> None:
+        self._converted = converted
+        self._precision = precision
+        self._seconds: dict[Size, float] = {}
+        self._forwards: dict[Size, Any] = {}
+        self._is_refused = False
+        self._lock = Lock()
+        self.model = copy.copy(converted.model).eval()
+        self.model.forward = self  # type: ignore[method-assign]
+        self.model.runtime = "torch, OpenVINO for repeated sizes"
+        _logger.info("running in torch; sizes of images that repeat are converted for OpenVINO")
+
+    def __call__(self, images: Tensor, targets: object = None) -> Any:
+        """See :meth:`PanopticModel.forward`."""
+        require_network_input(images)
+        if images.device.type != "cpu" or images.requires_grad:
+            return self._converted.model(images)
+        size = Size(*images.shape[-2:])
+        with self._lock:
+            forward = self._forwards.get(size) or self._new_forward(size)
+        started = perf_counter()
+        outputs = (forward or self._converted.model)(images)
+        self._seconds[size] = self._seconds.get(size, 0.0) + perf_counter() - started
+        return outputs
+
+    def _new_forward(self, size: Size) -> Any:
+        """Return the forward pass for a size; None while its conversion does not pay."""
+        seconds = self._seconds.setdefault(size, 0.0)
+        if self._is_refused or 0 < seconds < _SECONDS_BEFORE_CONVERSION:
+            return None
+        of_size = self._converted.for_size(size)
+        if not of_size.is_known:
+            if seconds < _SECONDS_BEFORE_CONVERSION:
+                return None
+            of_size.make_room()
+        try:
+            with torch.inference_mode(False):  # tensors of inference cannot be traced
+                forward = of_size.model_on("openvino", self._precision).forward
+        except (InvalidArgumentError, UnreadableFileError, UnwritableFileError) as error:
+            _logger.info("not running in openvino: %s", error)
+            self._is_refused = True
+            with suppress(UnwritableFileError):
+                self._converted.refuse(str(error))
+            return None
+        while len(self._forwards) >= _MOST_SIZES:
+            del self._forwards[next(iter(self._forwards))]
+        self._forwards[size] = forward
+        return forward
+
+    def __deepcopy__(self, memo: object) -> _ForwardBySize:
+        return self  # as of graphs

@@ -104,9 +104,13 @@ def trace_module(module: nn.Module, names: list[str], size: Size | None, kind: s
     return Traced(program, tuple(names), size, sides, kind)
 
 
-def needs_size(kind: str) -> InvalidArgumentError:
+class NeedsSizeError(InvalidArgumentError):
+    """A network cannot be exported for images of any size, but perhaps for one size."""
+
+
+def needs_size(kind: str) -> NeedsSizeError:
     """Return the error of a network that cannot be exported for images of any size."""
-    return InvalidArgumentError(
+    return NeedsSizeError(
         f"{kind} cannot be exported for images of any size; give their size, for example --size 512x1024"
     )
 

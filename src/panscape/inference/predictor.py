@@ -141,7 +141,7 @@ class Predictor:
             InvalidArgumentError: the device is out of memory.
         """
         geometry = ImageGeometry.of(self.model.warm_up_size)
-        if size is not None and self.model.runtime != "torch":
+        if size is not None and not self.model.runtime.startswith("torch"):
             geometry = self.model.geometry(size, self.longest_side)
         self._predict(torch.zeros(3, *geometry.size, dtype=torch.uint8), geometry)
 
