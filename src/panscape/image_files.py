@@ -61,6 +61,7 @@ DAMAGE = (
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 _START = 64  # bytes that identify a format
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # all that the pixels depend on
 _JPEG_END = b"\xff\xd9"
@@ -194,7 +195,7 @@ def _opened(stream: IO[bytes], start: bytes, path: Path) -> ImageFile:
     if layout is not None and (fault := layout.fault(path)):
         raise UnreadableFileError(path, fault)
     try:
-        image = _open_listed(stream)
+        image = _open_listed(stream, start)
     except DAMAGE:
         if layout is not None:
             raise UnreadableFileError(
@@ -207,7 +208,7 @@ def _opened(stream: IO[bytes], start: bytes, path: Path) -> ImageFile:
         reduced = _without_metadata(data)
         if reduced == data:
             raise
-        image = _open_listed(io.BytesIO(reduced))
+        image = _open_listed(io.BytesIO(reduced), start)
         note_once(path, "its damaged metadata is ignored; the pixels are whole")
     require_within_limit(path, image.height, image.width)
     if layout is not None:
@@ -217,9 +218,12 @@ def _opened(stream: IO[bytes], start: bytes, path: Path) -> ImageFile:
     return image
 
 
-def _open_listed(stream: IO[bytes]) -> ImageFile:
+def _open_listed(stream: IO[bytes], start: bytes) -> ImageFile:
     stream.seek(0)
-    Image.init()  # else Pillow knows the formats of its most common plugins only
+    if start.startswith((_PNG_SIGNATURE, _JPEG_SIGNATURE)):
+        Image.preinit()  # a third of the time that all plugins take
+    else:
+        Image.init()
     return Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from time import perf_counter
 
 from panscape.cli.licences import split_accepted
@@ -74,6 +75,14 @@ def _run(arguments: list[str]) -> int:
             return 1
         message = _in_one_line(error)
         _logger.exception(message, exc_info=_logger.isEnabledFor(logging.DEBUG))
+        return 2
+    except ImportError:
+        if find_spec("torch") is not None:
+            raise
+        _logger.error(  # noqa: TRY400 - the trace names only what is left out on purpose
+            "panscape-runtime predicts images at their own size with exported networks that have centres: panscape "
+            "predict SOURCE --model FILE.onnx --out DIR; install panscape for all else"
+        )
         return 2
     except KeyboardInterrupt:
         print("panscape: interrupted", file=sys.stderr)
