@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.geometry import ImageGeometry, Size
 from panscape.image_io import upright_size
-from panscape.inference.familiarity import CONFIDENCE
 from panscape.inference.image_predictor import prediction_options
 from panscape.inference.sources import SourceFile
 from panscape.labels import LabelSpace
@@ -26,7 +25,7 @@ class GraphPrediction:
     """See :class:`panscape.inference.image_predictor.ImagePrediction`."""
 
     arrays: MapArrays
-    semantic: NDArray[np.float32]
+    semantic: NDArray[Any]
     network_ms: float
     postprocess_ms: float
 
@@ -51,14 +50,14 @@ class GraphPredictor:
         return self.model.labels
 
     @property
+    def card(self) -> Mapping[str, Any]:
+        """Facts that are saved with the weights."""
+        return self.model.card
+
+    @property
     def provenance(self) -> Mapping[str, Any] | None:
         """What the maps state about the weights."""
         return self.model.provenance
-
-    @property
-    def lowest_confidence(self) -> float | None:
-        """See :class:`panscape.inference.image_predictor.ImagePredictor`."""
-        return self.model.card.get(CONFIDENCE)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -97,8 +96,8 @@ class GraphPredictor:
         outputs = self.model.run(image, geometry)
         decoding = perf_counter()
         found = self.model.decode(outputs, geometry)
-        semantic = outputs["semantic"][0]
-        return GraphPrediction(found, semantic, 1000 * (decoding - started), 1000 * (perf_counter() - decoding))
+        network_ms, postprocess_ms = 1000 * (decoding - started), 1000 * (perf_counter() - decoding)
+        return GraphPrediction(found, outputs["semantic"][0], network_ms, postprocess_ms)
 
     def visualize(self, prediction: GraphPrediction) -> Any:
         """Raise: visualisations of outputs need torch.

@@ -45,8 +45,8 @@ class ImagePrediction(Protocol):
         """The map, at the size of the image."""
 
     @property
-    def semantic(self) -> NDArray[np.floating] | None:
-        """Logits of the semantic head, [C, h, w]; None if the network has none."""
+    def semantic(self) -> NDArray[Any] | None:
+        """Logits of the categories, float [C, h, w]; None if the network has none."""
 
     @property
     def network_ms(self) -> float:
@@ -65,12 +65,12 @@ class ImagePredictor(Protocol):
         """Label space of the maps."""
 
     @property
-    def provenance(self) -> Mapping[str, Any] | None:
-        """What the maps state about the weights."""
+    def card(self) -> Mapping[str, Any]:
+        """Facts that are saved with the weights."""
 
     @property
-    def lowest_confidence(self) -> float | None:
-        """See :data:`panscape.inference.familiarity.CONFIDENCE`; None if it was not measured."""
+    def provenance(self) -> Mapping[str, Any] | None:
+        """What the maps state about the weights."""
 
     @property
     def options(self) -> dict[str, Any]:

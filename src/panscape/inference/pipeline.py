@@ -203,7 +203,7 @@ class PredictionRun:
             self._predictor.warm_up(Size(*image.shape[-2:]))
             self._is_warm = True
         prediction = self._predictor.predict_array(image)
-        note_if_unlike(source.path, prediction, self._predictor.lowest_confidence)
+        note_if_unlike(source.path, self._predictor.card, prediction)
         return prediction
 
     def _write_image(self, item: _Image | FileResult | FileError) -> FileResult | FileError:

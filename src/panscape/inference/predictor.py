@@ -17,7 +17,6 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, Size
 from panscape.images import ImageSource, to_image_tensor
 from panscape.inference.device import choose_device
-from panscape.inference.familiarity import CONFIDENCE
 from panscape.inference.image_predictor import prediction_options
 from panscape.labels import LabelSpace
 from panscape.map_arrays import MapArrays
@@ -58,12 +57,13 @@ class Prediction:
         return self.map.arrays()
 
     @property
-    def semantic(self) -> NDArray[np.float32] | None:
-        """Logits of the semantic head, [C, h, w]; None if the network has none."""
-        found = getattr(self.outputs, "semantic", None)
-        if not isinstance(found, Tensor) or not found.is_floating_point():  # in graphs with post-processing, categories
+    def semantic(self) -> NDArray[Any] | None:
+        """Logits of the categories, float32 [C, h, w]; None if the network has none."""
+        semantic = getattr(self.outputs, "semantic", None)
+        if semantic is None or not semantic.is_floating_point():
             return None
-        return found[0].float().cpu().numpy()
+        logits: NDArray[Any] = semantic[0].float().cpu().numpy()
+        return logits
 
 
 class Predictor:
@@ -108,14 +108,14 @@ class Predictor:
         return self.model.labels
 
     @property
+    def card(self) -> dict[str, Any]:
+        """Facts that are saved with the weights."""
+        return self.model.card
+
+    @property
     def provenance(self) -> dict[str, Any] | None:
         """What the maps state about the weights."""
         return self.model.provenance
-
-    @property
-    def lowest_confidence(self) -> float | None:
-        """See :data:`panscape.inference.familiarity.CONFIDENCE`; None if it was not measured."""
-        return self.model.card.get(CONFIDENCE)
 
     @property
     def options(self) -> dict[str, Any]:

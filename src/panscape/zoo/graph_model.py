@@ -53,8 +53,8 @@ class GraphModel:
         test_scale: likewise.
         sides: range of the heights and widths that the graph takes.
         digest: of the network, see :func:`panscape.models.digest.network_digest`.
-        provenance: what the maps state about the weights.
         card: facts that are saved with the weights.
+        provenance: what the maps state about the weights.
     """
 
     graph: Graph
@@ -66,8 +66,8 @@ class GraphModel:
     test_scale: float
     sides: tuple[SideRange, SideRange]
     digest: str
-    provenance: Mapping[str, Any] | None
     card: Mapping[str, Any]
+    provenance: Mapping[str, Any] | None
 
     @classmethod
     def of(
@@ -105,8 +105,8 @@ class GraphModel:
             facts["test_scale"],
             sides,
             digest,
-            provenance_of(name, description["model"], description["card"]),
             description["card"],
+            provenance_of(name, description["model"], description["card"]),
         )
 
     def geometry(self, size: Size, longest_side: int | None = None) -> ImageGeometry:

@@ -17,6 +17,7 @@ from panscape import PanopticModel, create_model, zoo
 from panscape.cli import main, predict
 from panscape.export import cached_graphs, export_model
 from panscape.geometry import Size
+from panscape.inference.familiarity import CONFIDENCE
 from panscape.inference.graph_predictor import GraphPredictor
 from panscape.inference.predictor import Predictor
 from panscape.inference.sources import find_sources
@@ -55,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     model = create_model("swiftnet", "town", backbone="residual_xs", width=8, levels=2, longest_side=200)
     model.set_decoding(stuff_area=1, threshold=0.2, largest_part=True, leftover_area=4)
-    model.save(folder / "model.safetensors", {"licence": "CC0", "data": "none"})
+    model.save(folder / "model.safetensors", {"licence": "CC0", "data": "none", CONFIDENCE: 1.1})
     loaded = zoo.load(folder / "model.safetensors")
     for name in ("any.onnx", "any.xml"):
         export_model(loaded, folder / name)
@@ -110,6 +111,7 @@ def test_an_exported_model_makes_the_same_files(
     assert without_torch(command(folder, name, tmp_path / "found"), tmp_path / "log") == "0 []"
     expected, found = contents(tmp_path / "expected"), contents(tmp_path / "found")
     assert found == expected
+    assert "the model is less sure of its categories here" in (tmp_path / "log" / "err").read_text()
     assert {"0.jpg", "panoptic/2.png", "panoptic.json", "predictions.jsonl"} <= found.keys()
     assert len(expected["predictions.jsonl"][1]["maps"][0][1]["segments_info"]) > 5
     options = ["--names", "segment", "--min-score", "0.3", "--image-format", "png"]  # parsed by tyro
