@@ -312,6 +312,27 @@ CLASSES = (
 )
 one_of_each_class = pytest.mark.parametrize("model", CLASSES, indirect=True)
 
+# Beside one of each class, those whose graphs have steps of their own: the whole network, or the part with these steps.
+# The others consist of the same steps, as a test checks; tracing takes seconds.
+STEPS = {
+    "swiftnet, spp": "start",
+    "swiftnet, mobilenet": "",
+    "swiftnet, other relations": "",
+    "swiftnet, product": "",
+    "swiftnet, object context": "",
+    "panoptic deeplab, ordinary convolutions, stride 32": "",
+    "panoptic deeplab, object context": "",
+    "maskformer, swin": "",
+    "upernet, concatenation": "",
+    "dense detections, released": "",
+    "seamless, head on the backbone": "",
+    "panoptic fpn, relations": "",
+    "yolo panoptic, literal, as written": "",
+    "yolo panoptic, stride 8, frozen": "",
+    "yolo panoptic, segnet": "semantic",
+    "yolo panoptic, top-down": "semantic",
+}
+
 
 def created(key: str) -> PanopticModel:
     torch.manual_seed(0)

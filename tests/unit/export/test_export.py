@@ -30,15 +30,19 @@ onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
 
+def saved(folder: Path, *, levels: int, seed: int) -> PanopticModel:
+    """Save a tiny model and return it as loaded."""
+    torch.manual_seed(seed)
+    model = create_model("swiftnet", "town", backbone="residual_xs", width=8, levels=levels)
+    model.set_decoding(stuff_area=1, threshold=0.2)
+    model.save(folder / "model.safetensors", {"licence": "CC0", "data": "none"})
+    return zoo.load(folder / "model.safetensors")
+
+
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> PanopticModel:
     """A tiny saved model whose maps have segments."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("original") / "model.safetensors"
-    model = create_model("swiftnet", "town", backbone="residual_xs", width=8, levels=2)
-    model.set_decoding(stuff_area=1, threshold=0.2)
-    model.save(path, {"licence": "CC0", "data": "none"})
-    return zoo.load(path)
+    return saved(tmp_path_factory.mktemp("original"), levels=1, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +154,14 @@ class _NoQuantizer(SimpleNamespace):
 
 
 def test_a_fixed_size_in_int8(
-    original: PanopticModel, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("openvino", reason="needs the extra openvino")
+    # Of one level, the conversion would merge convolutions with their norms, and name them after these.
+    original = saved(tmp_path_factory.mktemp("original"), levels=2, seed=0)
     size, nncf = (64, 128), _NoQuantizer()
     monkeypatch.setattr(int8, "import_nncf", lambda: nncf)
     monkeypatch.setattr(export, "require_runtime", lambda *_: None)
@@ -300,10 +309,10 @@ def test_an_export_below_the_floor_names_the_layer_and_writes_nothing(
 ) -> None:
     wrong = copy.deepcopy(original)
     with torch.no_grad():
-        wrong.get_submodule("path.3.blend.2").weight.mul_(-3)  # type: ignore[operator, union-attr]
+        wrong.get_submodule("path.2.blend.2").weight.mul_(-3)  # type: ignore[operator, union-attr]
     monkeypatch.setattr(export, "trace", lambda _, *args, **options: trace.trace(wrong, *args, **options))
     (tmp_path / "m.pt2").write_bytes(b"earlier")
-    with pytest.raises(InvalidArgumentError, match=r"first in the layer 'path\.3\.blend\.2', whose"):
+    with pytest.raises(InvalidArgumentError, match=r"first in the layer 'path\.2\.blend\.2', whose"):
         export.export_model(original, tmp_path / "m.pt2", size=(64, 64))
     assert [path.name for path in tmp_path.iterdir()] == ["m.pt2"]
     assert (tmp_path / "m.pt2").read_bytes() == b"earlier"
