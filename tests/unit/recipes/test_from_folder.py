@@ -116,7 +116,7 @@ def test_the_layout_found_is_reported(tmp_path):
     [
         (
             "street",
-            "semantic.2.bias ([11] there, [4] here), semantic.2.weight ([11, 64, 1, 1] there, ",
+            "semantic.2.bias ([11] there, [4] here), semantic.2.weight ([11, 96, 1, 1] there, ",
         ),
         ("street_boxes", "head.box_category.bias ([4] there, [2] here)"),
     ],
@@ -126,7 +126,8 @@ def test_the_network_is_that_of_the_model_to_start_from(start, new, tmp_path):
     derived = derive(tmp_path, init_from=start)
     alone = derive(tmp_path).recipe
     options, model = derived.recipe.model, panscape.load(start)
-    assert f"the network of {start}, {options.factory} with backbone residual_s" in derived.notes[-1]
+    backbone = {"street": "tf_efficientnet_lite0.in1k", "street_boxes": "residual_s"}[start]
+    assert f"the network of {start}, {options.factory} with backbone {backbone}" in derived.notes[-1]
     assert options.longest_side == alone.model.longest_side != model.longest_side
     if start == "street":
         assert options.width == model.spec.options["width"]
