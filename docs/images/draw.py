@@ -1,8 +1,9 @@
 """Make the images of the documentation.
 
-With photos: ``uv run --with scikit-image --with scikit-learn python docs/images/draw.py FOLDER``, where FOLDER has the
-aerial images in the layout of ``panscape.datasets.aerial``. Without FOLDER, only the synthetic scenes are drawn. The
-comparison with transformers needs ``--with transformers``; it is left out without it.
+With photos: ``uv run --with scikit-image --with scikit-learn python docs/images/draw.py AERIAL CAMVID``, where AERIAL
+has the aerial images in the layout of ``panscape.datasets.aerial``, and CAMVID those of ``panscape.datasets.camvid``,
+of which no pixel is shown. Without them, only the synthetic scenes are drawn. The comparison with transformers needs
+``--with transformers``; it is left out without it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from panscape import LabelSpace, PanopticMap
-from panscape.datasets import PanopticDataset, aerial
+from panscape.datasets import PanopticDataset, aerial, camvid
 from panscape.datasets.town import Town
 from panscape.images import resize_images, to_image_tensor
 from panscape.metrics import PanopticQuality
@@ -63,6 +65,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         draw_aerial(aerial(sys.argv[1], "val"))
         draw_street()
+        draw_errors(camvid(sys.argv[2], "val"))
 
 
 def draw_queries() -> None:
@@ -135,6 +138,25 @@ def draw_street() -> None:
         image = to_image_tensor(photo)
         images += [image, draw(image, model.predict(image), model.labels)]
     save("street_elsewhere.jpg", images, ["a pagoda", "prediction", "a cat", "prediction"])
+
+
+def draw_errors(dataset: PanopticDataset) -> None:
+    """Draw the maps of the model of street scenes with the highest and lowest PQ, and their wrong pixels."""
+    model, found = load("street"), []
+    for sample in (dataset[index] for index in range(len(dataset))):
+        predicted, quality = model.predict(sample.image), PanopticQuality(model.labels)
+        quality.update(predicted, sample.truth)
+        found.append((100 * quality.compute().all.pq, sample.name, predicted, sample.truth))
+    found.sort(key=lambda entry: entry[0])
+    images, titles = [], []
+    for pq, name, predicted, truth in (found[-1], found[0]):
+        known = truth.semantic(void=-1)
+        wrong = (known >= 0) & (predicted.semantic(void=-1) != known)
+        colors = torch.tensor([[225, 225, 225], [200, 30, 30], [0, 0, 0]], dtype=torch.uint8)
+        errors = colors[torch.where(known < 0, 2, wrong.long())].permute(2, 0, 1)
+        images += [draw_segments(predicted, model.labels, names="category"), errors]
+        titles += [f"{name}, PQ {pq:.0f}", "right, wrong (red), unlabelled (black)"]
+    save("street_best_worst.jpg", images, titles)
 
 
 def save(name: str, images: Sequence[Tensor], titles: Sequence[str], columns: int = 2) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from panscape.version import __version__ as __version__
+from panscape.version import VERSION
 
 if TYPE_CHECKING:
     from panscape import benchmark as benchmark
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from panscape.zoo import load as load
     from panscape.zoo import save as save
     from panscape.zoo.published.load import load_published as load_published
+
+__version__ = VERSION
 
 _HOME = {
     "Category": "labels",

@@ -1,3 +1,3 @@
 """The version of panscape, for modules that the package itself imports lazily."""
 
-__version__ = "0.1.0"
+VERSION = "0.1.0"

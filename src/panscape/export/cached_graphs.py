@@ -17,7 +17,7 @@ from panscape.errors import InvalidArgumentError, PanscapeError
 from panscape.export.floors import FLOORS
 from panscape.geometry import Size
 from panscape.user_cache import user_cache
-from panscape.version import __version__
+from panscape.version import VERSION
 from panscape.zoo.graph_model import GraphModel, SideRange
 from panscape.zoo.graphs import open_graph
 from panscape.zoo.published.catalogue import find_entry
@@ -75,7 +75,7 @@ def cache_folder() -> Path:
 
 def stem_of(network: str, digest: str) -> str:
     """Return the name of the files of a network with this digest in the cache."""
-    return f"{network}-{digest}-{__version__.replace('+', '-')}"
+    return f"{network}-{digest}-{VERSION.replace('+', '-')}"
 
 
 def require_known(runtime: str, precision: str) -> None:

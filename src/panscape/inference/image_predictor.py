@@ -12,7 +12,7 @@ from panscape.geometry import Size
 from panscape.labels import LabelSpace
 from panscape.map_arrays import MapArrays
 from panscape.serialization import to_plain
-from panscape.version import __version__
+from panscape.version import VERSION
 
 
 def prediction_options(
@@ -33,7 +33,7 @@ def prediction_options(
         "precision": precision,
         "runtime": runtime,
         "max_size": longest_side,
-        "panscape": __version__,
+        "panscape": VERSION,
     }
 
 
