@@ -199,10 +199,15 @@ class Predict:
             if model is None:
                 return None
             import numba.np.arraymath  # noqa: F401 - what runs the kernels
+        from panscape.export.cached_graphs import announce
         from panscape.inference.graph_predictor import GraphPredictor
 
         predictor = GraphPredictor(model, longest_side=self.max_size)
-        return predictor if all(predictor.takes(source) for source in sources) else None
+        if not all(predictor.takes(source) for source in sources):
+            return None
+        if model.agreement is not None:
+            announce(model.runtime, model.agreement)
+        return predictor
 
     def _predictor(self, name: str) -> Predictor:
         import panscape

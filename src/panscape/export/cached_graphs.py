@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -169,8 +170,7 @@ def open_cached(name: str, runtime: Runtime) -> GraphModel | None:
             if FLOORS[precision].is_met(*known):
                 graph.compile(precision)
                 model = GraphModel.of(graph, precision, kept, network.sides, kept["digest"], name)
-                announce(model.runtime, known[0])
-                return model
+                return replace(model, agreement=known[0])
     except (KeyError, TypeError, ValueError, RuntimeError, PanscapeError):  # what is damaged is made again with torch
         pass
     return None

@@ -55,6 +55,7 @@ class GraphModel:
         digest: of the network, see :func:`panscape.models.digest.network_digest`.
         card: facts that are saved with the weights.
         provenance: what the maps state about the weights.
+        agreement: share of the pixels of its maps that are as in torch, if it was converted for this start.
     """
 
     graph: Graph
@@ -68,6 +69,7 @@ class GraphModel:
     digest: str
     card: Mapping[str, Any]
     provenance: Mapping[str, Any] | None
+    agreement: float | None = None
 
     @classmethod
     def of(

@@ -134,6 +134,11 @@ def test_saved_weights_start_without_torch_once_they_are_converted(
     assert main(arguments) == 0  # converts
     expected = contents(tmp_path / "expected")
     announced = [line for line in capsys.readouterr().err.splitlines() if line.startswith("running in")]
+    large = tmp_path / "large.png"  # is resized, in torch
+    PIL.Image.new("RGB", (220, 130)).save(large)
+    arguments = ["predict", str(large), *command(folder, "model.safetensors", tmp_path / "large")[4:]]
+    assert main([*arguments, "--runtime", runtime]) == 0
+    assert capsys.readouterr().err.count("running in") == 1
     arguments = command(folder, "model.safetensors", tmp_path / "found", "--runtime", runtime)
     monkeypatch.setattr("panscape.load", lambda *_: pytest.fail("loads it in torch"))
     assert main(arguments) == 0
