@@ -41,7 +41,8 @@ from panscape.zoo.graph_model import SideRange, inference_facts
 from panscape.zoo.graphs import Graph, open_graph, require_runtime
 
 # A graph of one size is worth its conversion once images of this size have taken as long in torch: however many follow,
-# that is at most twice what the better choice would have taken. Measured, with the comparison; see docs/export.md.
+# that is at most twice what the better choice would have taken. The conversions in docs/export.md took 10 to 58 s; the
+# comparison comes on top and was not measured apart, so that this is the round number above them.
 _SECONDS_BEFORE_CONVERSION = 60.0
 _MOST_SIZES = 4  # of a network in the cache, which weights make large
 _logger = logging.getLogger(__name__)
