@@ -1,9 +1,10 @@
 """Recipes of the bundled models, and of other networks on the same images.
 
-``town``, ``street`` and ``aerial`` train the bundled models of Panoptic SwiftNet; docs/bundled_models.md has their
-results. Their variants with dense detections (``_boxes``; ``street_boxes`` is bundled, too), with Panoptic-DeepLab
-(``_deeplab``, and ``_deeplab_relations`` with PISR), with two stages (``_scales``: Seamless with the crop-aware box
-loss) and with YOLO-based networks have the same images and schedule. All commands use ``--precision bf16``.
+``town``, ``aerial`` and ``street_lite0`` train the bundled models of Panoptic SwiftNet, whose results are in
+docs/bundled_models.md; ``street`` is smaller and needs no weights to start from. Their variants with dense detections
+(``_boxes``; ``street_boxes`` is bundled, too), with Panoptic-DeepLab (``_deeplab``, and ``_deeplab_relations`` with
+PISR), with two stages (``_scales``: Seamless with the crop-aware box loss) and with YOLO-based networks have the same
+images and schedule. All commands use ``--precision bf16``.
 
 Images have at most a twelfth of the pixels of Cityscapes images. Therefore dense detections have four levels at strides
 4 to 32: each has half the stride and half the largest distance of the published level in its place, and the last level
