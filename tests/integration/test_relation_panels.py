@@ -14,7 +14,7 @@ import panscape
 from panscape import zoo
 from panscape.cli import main
 from panscape.images import load_image, save_png
-from panscape.inference.output_folder import debug_sheet
+from panscape.inference.debug_sheet import debug_sheet
 from panscape.inference.predictor import Predictor
 from panscape.nn.pisr import PISR, Relations
 from panscape.nn.pisr_baselines import OCR
