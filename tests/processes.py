@@ -36,7 +36,7 @@ TORCH = ("torch",)
 NOTHING: tuple[str, ...] = ()
 
 # Other than that of the tests, so that results which depend on the order of sets are found.
-_HASH_SEED = "77"
+_OWN_ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": "77"}
 
 
 def _load(file: str, name: str) -> Callable[..., object]:
@@ -58,6 +58,7 @@ def _run(
 ) -> int:
     os.setsid()  # a signal for all of its processes reaches no other
     os.chdir(folder)
+    os.environ.clear()
     os.environ.update(environment)
     if constants := sys.modules.get("huggingface_hub.constants"):  # Fabric imports torchmetrics, and that transformers
         importlib.reload(constants)
@@ -109,7 +110,7 @@ def _server(modules: tuple[str, ...]) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": _HASH_SEED},
+        env=os.environ | _OWN_ENVIRONMENT,
     )
     atexit.register(server.communicate)  # which ends it
     return server
@@ -146,7 +147,7 @@ class Process:
             *arguments: that JSON can hold; others, such as paths, become strings.
             err: a file of its own for stderr.
             folder: in which it runs; that of the test if not given.
-            environment: variables that differ.
+            environment: variables that differ from those of the test, as they are now.
             imported: what is imported already.
         """
         self.log = log
@@ -154,7 +155,8 @@ class Process:
         self._code: int | None = None
         self._server = _server(imported)
         request = {"function": (function.__code__.co_filename, function.__name__), "arguments": arguments}
-        request |= {"out": log, "err": err or log, "folder": folder or Path.cwd(), "environment": environment or {}}
+        variables = os.environ | _OWN_ENVIRONMENT | (environment or {})
+        request |= {"out": log, "err": err or log, "folder": folder or Path.cwd(), "environment": variables}
         self.pid = int(self._ask(request))
 
     def _ask(self, request: object) -> str:
