@@ -242,13 +242,14 @@ def _lines_of(command: str) -> str:
 INTRODUCTION = """# Bundled models
 
 These models are part of the package, so `panscape predict` works without a download. Each was trained with one of the
-[recipes](recipes.md), from random weights or from another of these models, by the commands in its section. Numbers are
-percent on val images at their own size, in float32. `map IoU` is that of the map, `head IoU` that of the semantic head;
-in the row `all` they are the means over categories, mIoU.
+[recipes](recipes.md), from random weights, ImageNet weights or another of these models, by the commands in its section.
+Numbers are percent on val images at their own size, in float32. `map IoU` is that of the map, `head IoU` that of the
+semantic head; in the row `all` they are the means over categories, mIoU.
 
 In the commands, DATA is the folder of the dataset, OUT a run directory and BEFORE the model of the previous command. A
-model's own name after `--init-from` is the version of it that was bundled before. The first commands of `aerial` and
-`street` are not included in their steps and hours. `python benchmarks/bundled_models.py --page` makes this page from
+model's own name after `--init-from` is the version of it that was bundled before. The former `street`, from which
+`street_boxes` starts, had `residual_s`. The first command of `aerial` is not included in its steps and hours. WEIGHTS
+is the file of [EfficientNet-Lite0](training.md#weights-of-backbones). `python benchmarks/bundled_models.py --page` makes this page from
 the model cards in the files; `panscape models` prints them, too.
 """
 
