@@ -249,8 +249,8 @@ semantic head; in the row `all` they are the means over categories, mIoU.
 In the commands, DATA is the folder of the dataset, OUT a run directory and BEFORE the model of the previous command. A
 model's own name after `--init-from` is the version of it that was bundled before. The former `street`, from which
 `street_boxes` starts, had `residual_s`. The first command of `aerial` is not included in its steps and hours. WEIGHTS
-is the file of [EfficientNet-Lite0](training.md#weights-of-backbones). `python benchmarks/bundled_models.py --page` makes this page from
-the model cards in the files; `panscape models` prints them, too.
+is the file of [EfficientNet-Lite0](training.md#weights-of-backbones). `python benchmarks/bundled_models.py --page`
+makes this page from the model cards in the files; `panscape models` prints them, too.
 """
 
 
