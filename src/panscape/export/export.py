@@ -26,7 +26,7 @@ from panscape.export.openvino import write_ir
 from panscape.export.parity import ParityReport, compare, geometry_within, synthetic_scenes
 from panscape.export.tensorrt import write_engine
 from panscape.export.trace import Traced, in_dtype, layer_outputs, trace, trace_module
-from panscape.geometry import Size
+from panscape.geometry import Size, size_with_longest_side
 from panscape.images import ImageSource, to_image_tensor
 from panscape.input_files import to_path
 from panscape.models import PanopticModel
@@ -202,6 +202,13 @@ def _require_options(model: PanopticModel, form: _Form, calibration: object) -> 
     if size is not None and not all(least <= side <= most for side in size):
         raise InvalidArgumentError(
             f"expected a size of {least} to {most} pixels on each side, got {'x'.join(map(str, size))}"
+        )
+    if size is not None and model.longest_side is not None and max(size) > model.longest_side:
+        smaller = size_with_longest_side(size, model.longest_side)
+        raise InvalidArgumentError(
+            f"expected a size of at most {model.longest_side} pixels on the longer side, to which the model downscales "
+            f"larger images, got {size.height}x{size.width}, which no image would fill; give --size "
+            f"{smaller.height}x{smaller.width}"
         )
     if size is None and (target == "tensorrt" or postprocess == "graph"):
         what = "tensorrt" if target == "tensorrt" else "post-processing in the graph"

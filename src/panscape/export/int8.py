@@ -12,7 +12,7 @@ import importlib
 import io
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,7 +117,7 @@ def quantize(
         shares = [_equal_share(exported, judges[number]) for number in numbers]
         return sum(shares) / len(shares), shares
 
-    with torch.inference_mode(), contextlib.redirect_stdout(io.StringIO()):  # bars of its progress
+    with torch.inference_mode(), _without_messages():
         quantized = nncf.quantize_with_accuracy_control(
             model,
             nncf.Dataset(images, graph_input),
@@ -147,6 +147,18 @@ def import_nncf() -> Any:
             os.environ["NNCF_CI"] = known
     nncf.set_log_level(logging.ERROR)
     return nncf
+
+
+@contextlib.contextmanager
+def _without_messages() -> Iterator[None]:
+    """Hide nncf's progress bars, and a warning of no CUDA from torch's compiler of extensions, which nncf imports."""
+    extensions = logging.getLogger("torch.utils.cpp_extension")
+    is_disabled, extensions.disabled = extensions.disabled, True
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        extensions.disabled = is_disabled
 
 
 def _judge(original: PanopticModel, image: Tensor, size: Size | None) -> _Judge:

@@ -142,6 +142,7 @@ def test_a_saved_model_is_measured_from_files_to_files(tmp_path: Path, monkeypat
     assert tuple(warm.stages) == STAGES
     assert warm.scope == "image file to overlay and map on disk"
     assert (folder.phase, folder.samples, folder.stages) == ("folder", 1, {})
+    assert folder.scope == "folder of 60 images to overlays and maps on disk"  # so many that starting it hardly counts
     assert folder.share_of_network_rate == pytest.approx(warm.stages["network"].p50_ms / folder.total.p50_ms)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import re
 import zipfile
 from pathlib import Path
@@ -148,6 +149,7 @@ class _NoQuantizer(SimpleNamespace):
         import openvino
 
         self.inputs, self.options = inputs, options
+        logging.getLogger("torch.utils.cpp_extension").warning("No CUDA runtime is found")
         precise = {"INFERENCE_PRECISION_HINT": "f32"}
         self.shares = validate(openvino.compile_model(model, "CPU", precise), numbers)
         return model
@@ -167,6 +169,7 @@ def test_a_fixed_size_in_int8(
     monkeypatch.setattr(export, "require_runtime", lambda *_: None)
     files = [image(*size, seed=seed) for seed in range(12)]
     result = export.export_model(original, tmp_path / "m.xml", size=size, precision="int8", calibration=files)
+    assert "CUDA" not in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.bin", "m.xml", "m.xml.parity.json"]
     require_schema(json.loads(result.report.read_text()), "export")
     assert (result.parity.images, result.parity.source) == (2, "held-out images of the calibration set")
@@ -255,6 +258,12 @@ def test_wrong_arguments(
     monkeypatch.chdir(folder)
     assert main(["export", "model.safetensors", *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_size_that_no_image_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "street", "--to", "onnx", "--size", "720x960", "--out", str(tmp_path / "m.onnx")]) == 2
+    expected = "640 pixels on the longer side, .* got 720x960, which no image would fill; give --size 480x640"
+    assert re.search(expected, capsys.readouterr().err)
 
 
 def test_an_exported_model_is_not_exported_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
