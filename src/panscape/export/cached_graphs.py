@@ -20,7 +20,7 @@ from panscape.geometry import Size
 from panscape.user_cache import user_cache
 from panscape.version import VERSION
 from panscape.zoo.graph_model import GraphModel, SideRange
-from panscape.zoo.graphs import open_graph
+from panscape.zoo.graphs import open_graph, openvino_computes_in_bf16
 from panscape.zoo.published.catalogue import find_entry
 from panscape.zoo.saved_files import saved_file
 
@@ -113,14 +113,7 @@ def precisions(runtime: str, precision: RuntimePrecision) -> tuple[Literal["fp32
     """Return the precisions to try in a runtime."""
     if precision != "auto":
         return (precision,)
-    return ("bf16", "fp32") if runtime == "openvino" and computes_in_bf16() else ("fp32",)
-
-
-def computes_in_bf16() -> bool:
-    """Return whether OpenVINO computes in bf16 on this processor."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ("bf16", "fp32") if runtime == "openvino" and openvino_computes_in_bf16() else ("fp32",)
 
 
 def announce(runtime: str, equal_pixels: float, size: Size | None = None) -> None:

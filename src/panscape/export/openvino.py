@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from panscape.zoo.graphs import METADATA_KEY
+from panscape.zoo.graphs import METADATA_KEY, openvino_core
 
 
 def write_ir(graph: Path, path: Path, description: str, *, half_weights: bool) -> None:
@@ -28,10 +28,8 @@ def write_ir(graph: Path, path: Path, description: str, *, half_weights: bool) -
 
 def read_ir(path: Path) -> Any:
     """Read a graph of OpenVINO or ONNX."""
-    import openvino
-
     # Not by openvino.convert_model, which reports its use to the vendor.
-    return openvino.Core().read_model(path)
+    return openvino_core().read_model(path)
 
 
 def save_ir(model: Any, path: Path) -> None:

@@ -5,6 +5,7 @@ What runs a graph is imported when it is opened, also torch.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
@@ -123,12 +124,11 @@ class OpenVinoGraph:
 
     def __init__(self, path: Path) -> None:
         try:
-            import openvino
+            self._core = openvino_core()
         except ImportError as error:
             raise MissingExtraError("openvino", "openvino", f"running {path.name}") from error
         if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
             raise UnreadableFileError(path, f"its weights {path.with_suffix('.bin').name} are not beside it; copy both")
-        self._core = openvino.Core()
         try:
             self._model: Any = self._core.read_model(path)
         except RuntimeError as error:
@@ -148,7 +148,7 @@ class OpenVinoGraph:
         Layers of int8 graphs in floating point are computed in bf16 where the processor has it.
         """
         if precision == "int8":
-            precision = "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+            precision = "bf16" if openvino_computes_in_bf16() else "fp32"
         self._options = {
             "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": num_threads(),
@@ -205,6 +205,27 @@ class OpenVinoRequests:
         request.infer([images], share_inputs=True)
         # Copies, as the next run writes into the same memory.
         return [np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs))]
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """Return OpenVINO's core, which the whole process shares and never frees.
+
+    A core that prepares a network gives its thread a stack for signal handlers, and frees it at its own end. If cores
+    do not end in reverse order, a freed stack stays in use, and the next signal (the end of a child process, Ctrl-C)
+    kills the process without a message.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
+def openvino_computes_in_bf16() -> bool:
+    """Return whether OpenVINO computes in bf16 on this processor."""
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _openvino() -> str:

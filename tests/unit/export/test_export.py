@@ -26,6 +26,7 @@ from panscape.export.parity import OutputDifference, ParityReport, compare, coun
 from panscape.inference.predictor import Predictor
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.notes import start_run
+from panscape.zoo.graphs import openvino_core
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -146,12 +147,10 @@ class _NoQuantizer(SimpleNamespace):
     def quantize_with_accuracy_control(
         self, model: Any, inputs: Any, numbers: Any, validate: Any, **options: Any
     ) -> Any:
-        import openvino
-
         self.inputs, self.options = inputs, options
         logging.getLogger("torch.utils.cpp_extension").warning("No CUDA runtime is found")
         precise = {"INFERENCE_PRECISION_HINT": "f32"}
-        self.shares = validate(openvino.compile_model(model, "CPU", precise), numbers)
+        self.shares = validate(openvino_core().compile_model(model, "CPU", precise), numbers)
         return model
 
 

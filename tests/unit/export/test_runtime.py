@@ -79,7 +79,7 @@ def test_bf16_is_chosen_where_the_processor_has_it_and_maps_agree(
     agree = {"pixels": 1.0}
     monkeypatch.setattr(runtime._Converted, "_parity", lambda *_: (agree["pixels"], 1.0))
     for has_bf16, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(cached_graphs, "computes_in_bf16", lambda has=has_bf16: has)
+        monkeypatch.setattr(cached_graphs, "openvino_computes_in_bf16", lambda has=has_bf16: has)
         assert on_runtime(model, cache=cache).runtime.endswith(f", {expected}")
     assert "running in OpenVINO" in caplog.text
     agree["pixels"] = 0.9985  # enough in bf16, too few in fp32

@@ -170,7 +170,7 @@ def test_the_runtime_is_the_choice_of_on_runtime(folder: Path, tmp_path: Path, m
     monkeypatch.setenv("PANSCAPE_CACHE", str(tmp_path))
     model = str(folder / "model.safetensors")
     monkeypatch.setattr("panscape.export.runtime.compare", _EqualMaps)
-    monkeypatch.setattr(cached_graphs, "computes_in_bf16", lambda: True)
+    monkeypatch.setattr(cached_graphs, "openvino_computes_in_bf16", lambda: True)
     assert main(command(folder, "model.safetensors", tmp_path / "out")) == 0
     found = graph_of(model, "auto", "auto", "cpu")
     assert found is not None
