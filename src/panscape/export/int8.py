@@ -30,7 +30,7 @@ from panscape.models.prediction import network_input, run_network
 from panscape.panoptic import PanopticMap
 from panscape.spread import evenly_spread
 from panscape.zoo.exported import replace_graph
-from panscape.zoo.graphs import OpenVinoRequests
+from panscape.zoo.graphs import OpenVinoRequests, openvino_core
 
 HELD_OUT = 16
 """Maximum number of images that :func:`held_out` takes."""
@@ -117,7 +117,7 @@ def quantize(
         shares = [_equal_share(exported, judges[number]) for number in numbers]
         return sum(shares) / len(shares), shares
 
-    with torch.inference_mode(), _without_messages():
+    with torch.inference_mode(), _without_messages(), _one_core():
         quantized = nncf.quantize_with_accuracy_control(
             model,
             nncf.Dataset(images, graph_input),
@@ -159,6 +159,18 @@ def _without_messages() -> Iterator[None]:
             yield
     finally:
         extensions.disabled = is_disabled
+
+
+@contextlib.contextmanager
+def _one_core() -> Iterator[None]:
+    """Let nncf use the core of the process; :func:`panscape.zoo.graphs.openvino_core` says why there must be one."""
+    openvino: Any = importlib.import_module("openvino")
+    core, own = openvino_core(), (openvino.Core, openvino.compile_model)
+    openvino.Core, openvino.compile_model = openvino_core, core.compile_model
+    try:
+        yield
+    finally:
+        openvino.Core, openvino.compile_model = own
 
 
 def _judge(original: PanopticModel, image: Tensor, size: Size | None) -> _Judge:

@@ -147,10 +147,13 @@ class _NoQuantizer(SimpleNamespace):
     def quantize_with_accuracy_control(
         self, model: Any, inputs: Any, numbers: Any, validate: Any, **options: Any
     ) -> Any:
+        import openvino
+
         self.inputs, self.options = inputs, options
+        assert openvino.Core() is openvino_core()
         logging.getLogger("torch.utils.cpp_extension").warning("No CUDA runtime is found")
         precise = {"INFERENCE_PRECISION_HINT": "f32"}
-        self.shares = validate(openvino_core().compile_model(model, "CPU", precise), numbers)
+        self.shares = validate(openvino.compile_model(model, "CPU", precise), numbers)
         return model
 
 
