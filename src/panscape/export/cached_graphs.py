@@ -29,7 +29,7 @@ RuntimePrecision = Literal["auto", "fp32", "bf16"]
 RUNTIME_VARIABLE = "PANSCAPE_RUNTIME"
 """Environment variable with the runtime that "auto" stands for."""
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # the fastest first
-_NAMES = {"openvino": "OpenVINO", "onnx": "ONNX Runtime"}
+RUNTIME_NAMES = {"openvino": "OpenVINO", "onnx": "ONNX Runtime"}
 _logger = logging.getLogger(__name__)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from panscape.atomic_io import atomic_write, unwritable
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError, in_one_line
 from panscape.export.cached_graphs import (
+    RUNTIME_NAMES,
     CachedNetwork,
     Runtime,
     RuntimePrecision,
@@ -91,7 +92,11 @@ def on_runtime(
         raise InvalidArgumentError(f"expected a model on the CPU for {runtime}, got it on {model.mean.device}")
     if runtime != "auto":
         require_runtime(runtime)
-        return _Converted(model, cache).model_on(runtime, precision)
+        converted = _Converted(model, cache)
+        try:
+            return converted.model_on(runtime, precision)
+        except NeedsSizeError:
+            return _ForwardBySize(converted, runtime, precision, is_chosen=True).model
     for installed in installed_runtimes():
         try:
             converted = _Converted(model, cache)
@@ -99,7 +104,7 @@ def on_runtime(
         except NeedsSizeError:
             # ONNX Runtime gains too little; in bf16, torch can run all images.
             if installed == "openvino" and precision != "bf16":
-                return _ForwardBySize(converted, precision).model
+                return _ForwardBySize(converted, installed, precision).model
         except (InvalidArgumentError, UnwritableFileError) as error:
             _logger.info("not running in %s: %s", installed, error)
     return model
@@ -149,7 +154,8 @@ class _Converted:
         """Return the model on a runtime.
 
         Raises:
-            InvalidArgumentError: its network cannot be converted, or the maps differ by more than the floor allows.
+            NeedsSizeError: its network cannot be converted for images of any size.
+            InvalidArgumentError: it cannot be converted, or the maps differ by more than the floor allows.
         """
         for one in precisions(runtime, precision):
             try:
@@ -207,8 +213,12 @@ class _Converted:
         known = self.network.parity(model.runtime)
         if known is None:
             scenes = synthetic_scenes(self.network.sides, self._size)
-            found = compare(model, self.model, scenes, floor=FLOORS[precision], source="synthetic scenes")
-            known = found.equal_pixels, found.pq
+            try:
+                found = compare(model, self.model, scenes, floor=FLOORS[precision], source="synthetic scenes")
+                known = found.equal_pixels, found.pq
+            except InvalidArgumentError as error:
+                _logger.info("%s has outputs that make no maps: %s", model.runtime, error)
+                known = 0.0, 0.0
             facts = self.network.facts
             self.network.remember(facts | {"parity": facts["parity"] | {model.runtime: list(known)}})
         return known
@@ -265,24 +275,35 @@ class _ForwardBySize:
     """The forward pass of a model whose graphs are for one size each; for sizes without a graph, that of its class.
 
     A size that is in the cache has its graph at once. Others are converted when images of this size have taken
-    :data:`_SECONDS_BEFORE_CONVERSION` in torch, so that a single image never waits.
+    :data:`_SECONDS_BEFORE_CONVERSION` in torch, so that a single image never waits; or at once if the user has chosen
+    the runtime, who then gets its errors, too.
 
     Args:
         converted: the network, which cannot be converted for any size.
-        precision: as for :func:`on_runtime`.
+        runtime: as for :func:`on_runtime`, but not "auto".
+        precision: as there.
+        is_chosen: whether the user has chosen the runtime.
     """
 
-    def __init__(self, converted: _Converted, precision: RuntimePrecision) -> None:
+    def __init__(
+        self, converted: _Converted, runtime: str, precision: RuntimePrecision, *, is_chosen: bool = False
+    ) -> None:
         self._converted = converted
+        self._runtime = runtime
         self._precision = precision
+        self._is_chosen = is_chosen
+        self._patience = 0.0 if is_chosen else _SECONDS_BEFORE_CONVERSION
         self._seconds: dict[Size, float] = {}
         self._forwards: dict[Size, Any] = {}
         self._is_refused = False
         self._lock = Lock()
         self.model = copy.copy(converted.model).eval()
         self.model.forward = self  # type: ignore[method-assign]
-        self.model.runtime = "torch, OpenVINO for repeated sizes"
-        _logger.info("running in torch; sizes of images that repeat are converted for OpenVINO")
+        if is_chosen:
+            self.model.runtime = f"{RUNTIME_NAMES[runtime]}, a graph for each size"
+            return
+        self.model.runtime = f"torch, {RUNTIME_NAMES[runtime]} for repeated sizes"
+        _logger.info("running in torch; sizes of images that repeat are converted for %s", RUNTIME_NAMES[runtime])
 
     def __call__(self, images: Tensor, targets: object = None) -> Any:
         """See :meth:`PanopticModel.forward`."""
@@ -300,18 +321,20 @@ class _ForwardBySize:
     def _new_forward(self, size: Size) -> Any:
         """Return the forward pass for a size; None while its conversion does not pay."""
         seconds = self._seconds.setdefault(size, 0.0)
-        if self._is_refused or 0 < seconds < _SECONDS_BEFORE_CONVERSION:
+        if self._is_refused or 0 < seconds < self._patience:
             return None
         of_size = self._converted.for_size(size)
         if not of_size.is_known:
-            if seconds < _SECONDS_BEFORE_CONVERSION:
+            if seconds < self._patience:
                 return None
             of_size.make_room()
         try:
             with torch.inference_mode(False):  # tensors of inference cannot be traced
-                forward = of_size.model_on("openvino", self._precision).forward
+                forward = of_size.model_on(self._runtime, self._precision).forward
         except (InvalidArgumentError, UnreadableFileError, UnwritableFileError) as error:
-            _logger.info("not running in openvino: %s", error)
+            if self._is_chosen:
+                raise
+            _logger.info("not running in %s: %s", self._runtime, error)
             self._is_refused = True
             with suppress(UnwritableFileError):
                 self._converted.refuse(str(error))

@@ -25,6 +25,9 @@ METADATA_KEY = "panscape"
 """Name of the description, a JSON object, in the metadata of a graph."""
 REMEDY = "export the model again, or copy the file again"
 _OPENVINO_PRECISIONS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16"}
+# For images of any size and in bf16, the code that OpenVINO 2026.4 generates for attention takes sizes as 0, so that
+# masks of MaskFormer are empty. Without this code, SwiftNet and MaskFormer took as long.
+_FOR_ANY_SIZE = {"SNIPPETS_MODE": "DISABLE"}
 _TINY = 128 * 128  # pixels; images of fewer start a program, and others follow
 
 
@@ -173,11 +176,11 @@ class OpenVinoGraph:
             if self._fixed is not None and self._fixed[0] == shape:
                 return self._fixed[1]
             if self._any_size is None:
-                self._any_size = self._compiled(self._model)
+                self._any_size = self._compiled(self._model, _FOR_ANY_SIZE)
             return self._any_size
 
-    def _compiled(self, model: Any) -> Graph:
-        return OpenVinoRequests(self._core.compile_model(model, "CPU", self._options), self.outputs)
+    def _compiled(self, model: Any, more: Mapping[str, Any] | None = None) -> Graph:
+        return OpenVinoRequests(self._core.compile_model(model, "CPU", self._options | (more or {})), self.outputs)
 
 
 class OpenVinoRequests:

@@ -13,12 +13,14 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from tiny_models import created
 
 from panscape import PanopticModel, create_model
 from panscape.cli import main
 from panscape.errors import InvalidArgumentError
-from panscape.export import cached_graphs, on_runtime, runtime
+from panscape.export import cached_graphs, export_model, on_runtime, runtime
 from panscape.inference.predictor import Predictor
+from panscape.zoo.graphs import open_graph
 
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("openvino", reason="needs the extra openvino")
@@ -186,3 +188,13 @@ def test_options_of_a_prediction_name_the_runtime(model: PanopticModel, cache: P
     found = Predictor(on_runtime(model, "onnx", cache=cache)).options
     assert found["runtime"].startswith("ONNX Runtime ")
     assert found["model"] == Predictor(model).options["model"]
+
+
+def test_attention_in_bf16_keeps_the_sizes_of_masks(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    export_model(created("maskformer"), tmp_path / "m.onnx")
+    graph = open_graph(tmp_path / "m.onnx", "openvino")
+    graph.compile("bf16")
+    for size in ((128, 160), (64, 96), (160, 128)):  # the first has a graph of its own
+        _, masks = graph.run(image(*size)[None].numpy() / np.float32(255))
+        assert masks.shape[2:] == (size[0] // 4, size[1] // 4)

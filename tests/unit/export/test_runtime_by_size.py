@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from panscape import PanopticModel, create_model
+from panscape.errors import InvalidArgumentError
 from panscape.export import on_runtime, runtime
 from panscape.export.trace import needs_size
 from panscape.inference.predictor import Predictor
@@ -86,6 +87,20 @@ def test_a_repeated_size_is_converted_once_it_has_taken_long_and_found_in_the_ca
     assert list(later_forward._forwards) == [(64, 96)]
 
 
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_chosen_runtime_converts_at_once_and_has_its_errors(
+    model: PanopticModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
+    found = on_runtime(model, name, precision="fp32", cache=tmp_path)
+    assert found.runtime == {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}[name] + ", a graph for each size"
+    assert found.predict(image(64, 96)).equals(model.predict(image(64, 96)))
+    forward: Any = found.forward
+    assert (graphs(tmp_path), list(forward._forwards)) == (["64x96"], [(64, 96)])
+    monkeypatch.setattr(runtime._Converted, "_parity", lambda *_: (0.5, 0.5))
+    with pytest.raises(InvalidArgumentError, match=r"50\.00 % of the pixels .* agree with torch"):
+        on_runtime(model, name, precision="fp32", cache=tmp_path).predict(image(64, 96))
+
+
 def test_the_cache_keeps_a_few_sizes(model: PanopticModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Fake:
         def __init__(self, *_: Any, **__: Any) -> None:
@@ -98,7 +113,7 @@ def test_the_cache_keeps_a_few_sizes(model: PanopticModel, tmp_path: Path, monke
     monkeypatch.setattr(runtime, "trace", Fake)
     monkeypatch.setattr(runtime, "to_onnx", lambda _: Fake())
     monkeypatch.setattr(runtime._Converted, "model_on", lambda self, *_: self._convert() or model)
-    forward: Any = runtime._ForwardBySize(runtime._Converted(model, tmp_path), "fp32")
+    forward: Any = runtime._ForwardBySize(runtime._Converted(model, tmp_path), "openvino", "fp32")
     for width in range(64, 64 + 6):
         forward._seconds[64, width] = runtime._SECONDS_BEFORE_CONVERSION
         forward(torch.zeros(1, 3, 64, width))
