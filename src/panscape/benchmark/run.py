@@ -104,10 +104,12 @@ def _create(settings: Sequence[Setting], out: Path) -> dict[Setting, Runner]:
             is_last = setting == settings[-1] and not runners
             if len(settings) == 1 or is_last:
                 raise
-            _logger.warning(
-                "%s, runtime %s, %s is omitted: %s", setting.name, setting.runtime, setting.precision, error
-            )
+            _warn_of_omission(setting, error)
     return runners
+
+
+def _warn_of_omission(setting: Setting, error: InvalidArgumentError) -> None:
+    _logger.warning("%s, runtime %s, %s is omitted: %s", setting.name, setting.runtime, setting.precision, error)
 
 
 def _has_folder(options: BenchmarkOptions, batch_size: int) -> bool:
@@ -139,7 +141,7 @@ class _Steps:
 class _Group:
     """Rows with the same images, batch size and threads, which alternate."""
 
-    runners: Mapping[Setting, Runner]
+    runners: dict[Setting, Runner]
     images: ImageSet
     batch_size: int
     threads: int
@@ -147,14 +149,23 @@ class _Group:
     step: Step
 
     def warm(self, rounds: int) -> list[BenchmarkRow]:
-        """Measure each batch once in each round; a round before the first one does not count."""
+        """Measure each batch once in each round; a round before the first one does not count.
+
+        Models that cannot run are left out: networks of one size are converted at their first image only.
+        """
         batches = self.images.batches(self.batch_size)
         laps: dict[Setting, list[list[Stopwatch]]] = {setting: [[] for _ in batches] for setting in self.runners}
         for number in range(rounds + 1):
             for position, paths in enumerate(batches):
-                for setting, runner in self.runners.items():
+                for setting, runner in list(self.runners.items()):
                     watch = Stopwatch(runner.device)
-                    runner.run(paths, watch)
+                    try:
+                        runner.run(paths, watch)
+                    except InvalidArgumentError as error:
+                        if number or len(self.runners) == 1:
+                            raise
+                        _warn_of_omission(setting, error)
+                        del self.runners[setting], laps[setting]
                     if number:
                         laps[setting][position].append(watch)
                     self.step()

@@ -57,8 +57,15 @@ def to_onnx(traced: Traced) -> OnnxGraph:
         except (torch.onnx.OnnxExporterError, ValueError) as error:
             if traced.size is None:
                 raise needs_size(traced.kind) from error
-            raise InvalidArgumentError(f"{traced.kind} cannot be exported to ONNX: {in_one_line(error)}") from error
+            raise InvalidArgumentError(f"{traced.kind} cannot be exported to ONNX: {_reason(error)}") from error
     return OnnxGraph(program, traced.sides)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error of the exporter goes back to; its own message is a list of steps with colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return in_one_line(error)
 
 
 def _module(node: Any) -> str:

@@ -181,7 +181,13 @@ class _Converted:
         if "reason" in self.network.facts:
             kind = NeedsSizeError if self.network.facts.get("needs_size") else InvalidArgumentError
             raise kind(self.network.facts["reason"])
-        return open_graph(self.network.path, runtime)
+        try:
+            return open_graph(self.network.path, runtime)
+        except UnreadableFileError as error:
+            reason = in_one_line(error.__cause__ or error)
+            raise InvalidArgumentError(
+                f"{RUNTIME_NAMES[runtime]} cannot read the graph of this network: {reason}"
+            ) from error
 
     def _convert(self) -> None:
         try:
@@ -331,7 +337,7 @@ class _ForwardBySize:
         try:
             with torch.inference_mode(False):  # tensors of inference cannot be traced
                 forward = of_size.model_on(self._runtime, self._precision).forward
-        except (InvalidArgumentError, UnreadableFileError, UnwritableFileError) as error:
+        except (InvalidArgumentError, UnwritableFileError) as error:
             if self._is_chosen:
                 raise
             _logger.info("not running in %s: %s", self._runtime, error)

@@ -41,10 +41,15 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Map windows [B, N, A, C] of A cells to such; ``mask`` [N, 1, A, A] is added to the logits."""
-        q, k, v = self.qkv(x).reshape(*x.shape[:3], 3, self.num_heads, -1).permute(3, 0, 1, 4, 2, 5)
-        bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias if mask is None else bias + mask.to(bias.dtype))
-        return cast(Tensor, self.proj(y.transpose(2, 3).flatten(3)))
+        batch, count, cells = x.shape[:3]
+        # All windows in one axis: kernels and ONNX have attention for four axes.
+        qkv = self.qkv(x).reshape(batch * count, cells, 3, self.num_heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)[None]
+        if mask is not None:
+            bias = (bias + mask.to(bias.dtype)).expand(batch, -1, -1, -1, -1).flatten(0, 1)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(len(q), -1, -1, -1))
+        return cast(Tensor, self.proj(y.transpose(1, 2).reshape(x.shape)))
 
 
 class Mlp(nn.Module):

@@ -27,7 +27,7 @@ REMEDY = "export the model again, or copy the file again"
 _OPENVINO_PRECISIONS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16"}
 # For images of any size and in bf16, the code that OpenVINO 2026.4 generates for attention takes sizes as 0, so that
 # masks of MaskFormer are empty. Without this code, SwiftNet and MaskFormer took as long.
-_FOR_ANY_SIZE = {"SNIPPETS_MODE": "DISABLE"}
+_FOR_ANY_SIZE: dict[str, Any] = {"SNIPPETS_MODE": "DISABLE"}
 _TINY = 128 * 128  # pixels; images of fewer start a program, and others follow
 
 
@@ -179,7 +179,7 @@ class OpenVinoGraph:
                 self._any_size = self._compiled(self._model, _FOR_ANY_SIZE)
             return self._any_size
 
-    def _compiled(self, model: Any, more: Mapping[str, Any] | None = None) -> Graph:
+    def _compiled(self, model: Any, more: dict[str, Any] | None = None) -> Graph:
         return OpenVinoRequests(self._core.compile_model(model, "CPU", self._options | (more or {})), self.outputs)
 
 

@@ -347,3 +347,27 @@ def test_the_machine_is_that_of_the_systems_own_list(tmp_path: Path, monkeypatch
 def test_an_empty_report_has_no_table() -> None:
     assert "|" not in str(BenchmarkReport(describe_machine(), (), 1, ()))
     assert ImageSet([Path("a")], [Size(2, 3)], "").size == "2x3"
+
+
+def test_a_model_that_fails_at_its_first_image_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class OneSize(ColorModel):
+        def forward(self, images: Any, targets: Any = None) -> Any:
+            raise InvalidArgumentError("OpenVINO cannot read its graph")
+
+    monkeypatch.setattr(runners, "load", lambda name: ColorModel())
+    monkeypatch.setattr(
+        runners,
+        "on_runtime_of",
+        lambda model, runtime, precision, *_, **__: (model if runtime == "torch" else OneSize(), precision),
+    )
+    options = BenchmarkOptions(
+        limit=1, size=("32x32",), rounds=1, no_cold=True, device="cpu", runtime=("openvino", "torch"),
+        precision=("fp32",), no_folder=True,
+    )  # fmt: skip
+    (row,) = run_benchmark(["color"], options).rows
+    assert (row.runtime, row.ratio) == ("torch", 1.0)
+    assert "color, runtime openvino, fp32 is omitted: OpenVINO cannot read its graph" in caplog.text
+    with pytest.raises(InvalidArgumentError, match="OpenVINO cannot read its graph"):
+        run_benchmark(["color"], replace(options, runtime=("openvino",)))

@@ -17,7 +17,7 @@ from tiny_models import created
 
 from panscape import PanopticModel, create_model
 from panscape.cli import main
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.export import cached_graphs, export_model, on_runtime, runtime
 from panscape.inference.predictor import Predictor
 from panscape.zoo.graphs import open_graph
@@ -112,6 +112,22 @@ def test_a_damaged_file_in_the_cache_is_converted_again(
     for name in ("onnx", "openvino"):
         with pytest.raises(AssertionError, match="converted a second time"):
             on_runtime(model, name, cache=copied)  # type: ignore[arg-type]
+
+
+def test_a_graph_that_a_runtime_cannot_read(
+    model: PanopticModel, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def refuse(path: Path, name: str) -> None:
+        raise UnreadableFileError(path, "OpenVINO cannot read it; copy it again") from RuntimeError("no ReduceSum")
+
+    monkeypatch.setattr(runtime._Converted, "_convert", lambda _: None)
+    monkeypatch.setattr(runtime, "open_graph", refuse)
+    with pytest.raises(InvalidArgumentError, match=r"^OpenVINO cannot read the graph of this network: no ReduceSum$"):
+        on_runtime(model, "openvino", cache=cache)
+    assert on_runtime(model, cache=cache) is model
+    assert "not running in openvino: OpenVINO cannot read the graph" in caplog.text
 
 
 def test_torch_runs_what_the_graph_does_not_take(model: PanopticModel, cache: Path) -> None:
