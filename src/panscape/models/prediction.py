@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, Size
 from panscape.images import resize_images
+from panscape.ops.resize_cpu import resized_pixels
 from panscape.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -125,11 +126,17 @@ def network_input(
 ) -> Tensor:
     """Return images as the input of a network before padding, float [B, 3, h, w] in 0..1; see :func:`run_network`."""
     inputs = [
-        resize_images(image[None].to(device).float() / 255, geometry.inference_size)
-        for image, geometry in zip(images, geometries, strict=True)
+        _resized(image, geometry.inference_size, device) for image, geometry in zip(images, geometries, strict=True)
     ]
     batch = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
     return batch.contiguous(memory_format=layout)
+
+
+def _resized(image: Tensor, size: Size, device: torch.device) -> Tensor:
+    """Return an image, uint8 [3, H, W], as a batch of one at this size, float32 in 0..1 on the device."""
+    if device.type == "cpu":
+        return torch.from_numpy(resized_pixels(image.cpu().numpy(), size))[None]
+    return resize_images(image[None].to(device).float() / 255, size)
 
 
 class TimedPrediction(NamedTuple):

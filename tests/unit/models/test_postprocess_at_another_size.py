@@ -19,6 +19,7 @@ from panscape.evaluation.options import EvaluationOptions
 from panscape.geometry import ImageGeometry
 from panscape.images import resize_images
 from panscape.inference.predictor import Predictor
+from panscape.models.prediction import network_input
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 
@@ -72,14 +73,13 @@ def test_every_place_that_predicts_resizes_as_configured(model: PanopticSwiftNet
         assert Predictor(model).predict(image()).map.equals(found[way])
         sample = Sample(image(), generated_map(0, SIZE), "0")
         assert predict_sample(model, sample).equals(found[way])
+        geometry = ImageGeometry.of(SIZE, HALF, (64, 64))
         with torch.inference_mode():
-            outputs = model(resize_images(image()[None].float() / 255, HALF))
+            outputs = model(network_input([image()], [geometry], torch.device("cpu")))
             if way == "map":
                 (expected,) = (m.resize(*SIZE).compact() for m in model.decode(outputs, [HALF]))
             else:
-                (expected,) = model.representation.decode_resized(
-                    outputs, [ImageGeometry.of(SIZE, HALF, (64, 64))], SHAPES
-                )
+                (expected,) = model.representation.decode_resized(outputs, [geometry], SHAPES)
         assert expected.equals(found[way])
     assert len({tuple(m.ids.flatten().tolist()) for m in found.values()}) == len(WAYS)
 

@@ -12,7 +12,8 @@ from panscape import PanopticMap
 from panscape.datasets.town import Town
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, Size
-from panscape.models.prediction import batches_of_one_size, run_network
+from panscape.images import resize_images
+from panscape.models.prediction import batches_of_one_size, network_input, run_network
 
 
 def test_batches_give_the_maps_of_single_images_in_their_order() -> None:
@@ -54,6 +55,18 @@ def test_images_are_read_when_they_are_needed() -> None:
 def test_a_batch_has_at_least_one_image(batch_size: int) -> None:
     with pytest.raises(InvalidArgumentError, match=f"batch_size as an integer of at least 1, got {batch_size}"):
         ColorModel().predict([torch.zeros(3, 4, 4, dtype=torch.uint8)], batch_size=batch_size)
+
+
+@pytest.mark.parametrize("size", [(30, 40), (90, 120), (45, 77)])
+def test_the_input_on_the_cpu_is_that_of_other_devices(size: tuple[int, int]) -> None:
+    image = Town(1, Size(60, 80), seed=0)[0].image
+    found = network_input([image], [ImageGeometry.of((60, 80), size)], torch.device("cpu"))
+    expected = resize_images(image[None].float() / 255, size)  # as on other devices, whose positions are in float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=3e-5)
+    by_pixel = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    assert torch.equal(network_input([by_pixel], [ImageGeometry.of((60, 80), size)], torch.device("cpu")), found)
+    last = network_input([image], [ImageGeometry.of((60, 80), size)], torch.device("cpu"), torch.channels_last)
+    assert last.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_images_of_one_batch_may_have_different_sizes_of_their_own() -> None:
