@@ -66,6 +66,12 @@ class ImageGeometry:
         """Whether the image enters the network at another size than its own."""
         return self.inference_size != self.size
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Factors, vertical and horizontal, from lengths at the inference size to lengths at the image's own size."""
+        height, width = (full / seen for full, seen in zip(self.size, self.inference_size, strict=True))
+        return height, width
+
     def at_image_size(self) -> Self:
         """Return the geometry of outputs that are upsampled to the image's size instead of the inference size.
 

@@ -52,6 +52,16 @@ class MapArrays:
         areas, boxes = run_extents(ends, self.ids.reshape(-1)[ends - 1], self.size.width, self.num_segments + 1)
         return areas[1:], boxes[1:]
 
+    def resize(self, height: int, width: int) -> MapArrays:
+        """Return the map resized by nearest-neighbor sampling, as :meth:`~panscape.panoptic.PanopticMap.resize`."""
+        rows, columns = (np.arange(new) * old // new for old, new in zip(self.size, (height, width), strict=True))
+        return replace(self, ids=self.ids[:, columns][rows])
+
+    def compact(self) -> MapArrays:
+        """Return the map without segments that have no pixels."""
+        present = self.extents()[0] > 0
+        return self if present.all() else self.select(present)
+
     def select(self, keep: NDArray[np.bool_]) -> MapArrays:
         """Return the map with only the selected segments, bool [S]; the pixels of the others become void."""
         table = np.zeros(self.num_segments + 1, np.int32)

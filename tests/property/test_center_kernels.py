@@ -18,7 +18,7 @@ from panscape.representations.centers.decode import (
     group_centers_reference,
 )
 from panscape.representations.centers.encode import center_targets, center_targets_reference
-from panscape.representations.centers.resize_outputs import resize_outputs
+from panscape.representations.centers.resize_outputs import resize_outputs, resize_outputs_batched
 from panscape.representations.centers.types import CenterTargets
 
 WILD = [float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 1e30, 1e-45]
@@ -113,11 +113,13 @@ def test_grouping_when_there_are_about_top_k_centres(case, more):
 def test_grouping_of_outputs_that_were_brought_to_the_image(case, scale_offsets, height, width):
     logits, center, offset, inside, things, decoding = case
     padded, inference_size = inside.padded_size, inside.inference_size
-    options = {"align_corners": decoding.align_corners, "scale_offsets": scale_offsets}
+    way = decoding if scale_offsets else replace(decoding, compat="detectron2")
     geometry = ImageGeometry.of((height, width), inference_size, padded)
-    one = resize_outputs(logits, center, offset, geometry, **options)
-    together = resize_outputs(logits[None], center[None], offset[None], geometry, **options)
-    assert all(torch.equal(a, b[0]) for a, b in zip(one, together, strict=True))
+    one = resize_outputs(logits, center, offset, geometry, way)
+    batch = (logits[None], center[None], offset[None])
+    together = resize_outputs(*batch, geometry, way)
+    for each in (together, resize_outputs_batched(*batch, geometry, way)):
+        assert all(torch.equal(a, b[0]) for a, b in zip(one, each, strict=True))
     parts = (finite_values(logits), finite_values(center), finite_values(offset, nan=0))
     plain = [upsample(part, padded, inference_size, decoding.align_corners) for part in parts]
     if scale_offsets:

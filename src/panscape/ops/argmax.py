@@ -11,8 +11,7 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry
 from panscape.ops.argmax_cpu import fill_argmax
-from panscape.ops.interpolate import finite_values, upsample
-from panscape.ops.interpolate_cpu import upsampled
+from panscape.ops.interpolate import finite_values, upsample, upsampled
 from panscape.ops.source_weights import cell_table
 
 

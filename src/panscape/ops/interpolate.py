@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from panscape.ops.interpolate_cpu import upsample_cpu
 from panscape.ops.source_weights import LARGEST, SourceWeights, source_weights
 
 
@@ -63,6 +64,20 @@ def upsample(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int]
     rows = source_weights(planes.shape[-2], padded_size[0], align_corners, size[0])
     columns = source_weights(planes.shape[-1], padded_size[1], align_corners, size[1])
     return resample(planes, TensorWeights.of(rows, planes.device), TensorWeights.of(columns, planes.device))
+
+
+def upsampled(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Upsample many planes as fast as possible; bit-identical to :func:`upsample`, which has the arguments.
+
+    On a device, planes are upsampled one by one, as intermediate results would be several times as large.
+    """
+    if planes.device.type == "cpu":
+        return torch.from_numpy(upsample_cpu(planes.numpy(), padded_size, size, align_corners))
+    result = planes.new_empty(*planes.shape[:-2], *size)
+    flat, places = planes.reshape(-1, *planes.shape[-2:]), result.view(-1, *size)
+    for plane, place in zip(flat, places, strict=True):
+        place.copy_(upsample(plane, padded_size, size, align_corners))
+    return result
 
 
 def resample(planes: Tensor, rows: TensorWeights, columns: TensorWeights) -> Tensor:

@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from panscape.ops.interpolate import upsample
 from panscape.ops.jit import jit
 from panscape.ops.source_weights import Axis, cell_table
 
 Floats = NDArray[np.float32]
 
 
-def upsampled(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Upsample many planes as fast as possible; bit-identical to :func:`panscape.ops.interpolate.upsample`.
-
-    On a device, planes are upsampled one by one, as intermediate results would be several times as large.
+def upsample_cpu(planes: Floats, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Floats:
+    """Upsample planes; arguments and result are those of :func:`panscape.ops.interpolate.upsample`, bit for bit.
 
     Args:
         planes: float32 [..., h, w].
         padded_size: height and width of the whole result.
         size: height and width of the part that is computed.
-        align_corners: as in :func:`panscape.ops.interpolate.source_weights`.
+        align_corners: as in :func:`panscape.ops.source_weights.source_weights`.
 
     Returns:
         float32 [..., size].
     """
-    result = planes.new_empty(*planes.shape[:-2], *size)
-    flat, places = planes.reshape(-1, *planes.shape[-2:]), result.view(-1, *size)
-    if planes.device.type == "cpu":
-        rows = cell_table(planes.shape[-2], padded_size[0], align_corners, size[0])
-        columns = cell_table(planes.shape[-1], padded_size[1], align_corners, size[1])
-        upsample_planes(flat.contiguous().numpy(), rows, columns, places.numpy())
-        return result
-    for plane, place in zip(flat, places, strict=True):
-        place.copy_(upsample(plane, padded_size, size, align_corners))
+    *axes, height, width = planes.shape
+    rows = cell_table(height, padded_size[0], align_corners, size[0])
+    columns = cell_table(width, padded_size[1], align_corners, size[1])
+    result = np.empty((*axes, *size), dtype=np.float32)
+    upsample_planes(np.ascontiguousarray(planes).reshape(-1, height, width), rows, columns, result.reshape(-1, *size))
     return result
 
 

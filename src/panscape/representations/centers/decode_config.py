@@ -76,6 +76,18 @@ class CenterDecoding:
         score = min(self.threshold, 1.0)
         return ThingParts(self.largest_part, self.leftover_area, self.thing_area, score)
 
+    @property
+    def scales_outputs(self) -> bool:
+        """Whether resized outputs have their offsets, and these options their lengths, in pixels of the image."""
+        return self.compat != "detectron2"
+
+    def for_resized_outputs(self, geometry: ImageGeometry) -> CenterDecoding:
+        """Return the options for outputs after :func:`~panscape.representations.centers.resize_outputs.resize_outputs`.
+
+        Decoding is the second step of resizing them, from the inference size to the image's, where pixels are areas.
+        """
+        return replace(self.at_image_size(geometry) if self.scales_outputs else self, align_corners=False)
+
     def at_image_size(self, geometry: ImageGeometry) -> CenterDecoding:
         """Return the options with lengths and areas in pixels of the image instead of the network's input.
 

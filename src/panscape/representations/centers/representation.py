@@ -223,19 +223,11 @@ class CenterRepresentation:
         """
         _require_one_each(outputs, geometries)
         maps = []
-        is_scaled = self.decoding.compat != "detectron2"
         for i, geometry in enumerate(geometries):
             representation, one = self, outputs.image(i)
             if geometry.is_resized:
-                resized = resize_outputs(
-                    *one.tensors,
-                    geometry,
-                    align_corners=self.decoding.align_corners,
-                    scale_offsets=is_scaled,
-                )
-                decoding = self.decoding.at_image_size(geometry) if is_scaled else self.decoding
-                # The second step of resizing, from the inference size to the image's, is that of decoding.
-                representation = replace(self, decoding=replace(decoding, align_corners=False))
+                resized = resize_outputs(*one.tensors, geometry, self.decoding)
+                representation = replace(self, decoding=self.decoding.for_resized_outputs(geometry))
                 one, geometry = CenterOutputs(*resized), ImageGeometry.of(geometry.size)
             (panoptic,) = representation.decode(one, [geometry], labels)
             if scored:

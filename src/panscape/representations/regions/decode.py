@@ -89,9 +89,7 @@ def detect_regions(
         boxes = outputs.mask_boxes[b].detach().float()
         score = score_of(outputs, b)
         rows = (has_area(boxes) & (score >= min_score)).nonzero()[:, 0]
-        scale = boxes.new_tensor(
-            [full / seen for full, seen in zip(geometry.size, geometry.inference_size, strict=True)]
-        )
+        scale = boxes.new_tensor(geometry.scale)
         masks = paste_masks(
             outputs.masks[b, rows].detach().float().sigmoid(),
             boxes[rows] * scale[[1, 0, 1, 0]],

@@ -89,7 +89,7 @@ def test_it_equals_the_rules_including_instance_numbers(group, compat, size, num
     expected = rules_of_panoptic_deeplab(*outputs, inference_size, size, decoding)
     geometry = ImageGeometry.of(size, inference_size, padded_size=(96, 144))
     is_scaled = compat == "panoptic_deeplab"
-    brought = resize_outputs(*outputs, geometry, align_corners=False, scale_offsets=is_scaled)
+    brought = resize_outputs(*outputs, geometry, decoding)
     scaled = decoding.at_image_size(geometry) if is_scaled else decoding
     panoptic = group(*brought, ImageGeometry.of(size), THINGS, scaled)
     found = encode_label_divisor(panoptic, SIX, numbering="of_category")
