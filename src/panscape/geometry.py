@@ -118,6 +118,16 @@ def min_area_pixels(share: float, size: tuple[int, int]) -> int:
     return ceil(Fraction(repr(float(share))) * size[0] * size[1])
 
 
+def require_longest_side(longest_side: int | None) -> None:
+    """Check the maximum side of images in inference, in pixels; None for no limit.
+
+    Raises:
+        InvalidArgumentError: it is below 1.
+    """
+    if longest_side is not None and longest_side < 1:
+        raise InvalidArgumentError(f"expected a longest side of at least 1 pixel, got {longest_side}")
+
+
 def inference_geometry(
     size: tuple[int, int], longest_side: int | None, test_scale: float, given_side: int | None = None
 ) -> ImageGeometry:

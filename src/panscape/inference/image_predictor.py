@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,8 +12,16 @@ from numpy.typing import NDArray
 from panscape.geometry import Size
 from panscape.labels import LabelSpace
 from panscape.map_arrays import MapArrays
+from panscape.memory import explain_out_of_memory
 from panscape.serialization import to_plain
 from panscape.version import VERSION
+
+
+def enough_memory(size: Size, device: object) -> AbstractContextManager[None]:
+    """Explain the error of an image of this size that does not fit into the memory of a device."""
+    return explain_out_of_memory(
+        f"an image of {size.height}x{size.width}", device, "give a smaller longest side, or another device"
+    )
 
 
 def prediction_options(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from panscape.errors import InvalidArgumentError
-from panscape.geometry import ImageGeometry, Size
+from panscape.geometry import ImageGeometry, Size, require_longest_side
 from panscape.images import ImageSource, to_image_tensor
 from panscape.inference.device import choose_device
-from panscape.inference.image_predictor import prediction_options
+from panscape.inference.image_predictor import enough_memory, prediction_options
 from panscape.labels import LabelSpace
 from panscape.map_arrays import MapArrays
-from panscape.memory import explain_out_of_memory
 from panscape.models import PanopticModel
 from panscape.models.digest import network_digest
 from panscape.models.prediction import NETWORK, POST_PROCESS, PREPROCESS, TimedPrediction, predict_timed
@@ -91,8 +88,7 @@ class Predictor:
         channels_last: bool = False,
         longest_side: int | None = None,
     ) -> None:
-        if longest_side is not None and longest_side < 1:
-            raise InvalidArgumentError(f"expected a longest side of at least 1 pixel, got {longest_side}")
+        require_longest_side(longest_side)
         self.device = choose_device(device, model)
         require_precision(precision, self.device)
         self.precision = precision
@@ -183,7 +179,7 @@ class Predictor:
             InvalidArgumentError: the device is out of memory.
         """
         geometries = geometries or [self.model.geometry(Size(*i.shape[-2:]), self.longest_side) for i in images]
-        with self._enough_memory(geometries[0].size):
+        with enough_memory(geometries[0].size, self.device):
             found = predict_timed(
                 self.model,
                 images,
@@ -218,18 +214,11 @@ class Predictor:
         images = self.model.visualize(prediction.outputs, prediction.geometry.inference_size)
         images = {name: _resize(image, size) for name, image in images.items()}
         categories = largest_categories(prediction.map, labels)[:_CATEGORIES_SHOWN]
-        with self._enough_memory(size), self._autocast():
+        with enough_memory(size, self.device), self._autocast():
             return images | self.model.visualize_features(prediction.images, size, categories)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.precision, self.device)
-
-    def _enough_memory(self, size: Size) -> AbstractContextManager[None]:
-        return explain_out_of_memory(
-            f"an image of {size.height}x{size.width}",
-            self.device,
-            "give a smaller longest side, or another device",
-        )
 
 
 def largest_categories(result: PanopticMap, labels: LabelSpace) -> list[int]:

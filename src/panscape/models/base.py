@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError, UnknownNameError, listed
-from panscape.geometry import ImageGeometry, Size, inference_geometry, padded_size
+from panscape.geometry import ImageGeometry, Size, inference_geometry, padded_size, require_longest_side
 from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
 from panscape.models.prediction import batches_of_one_size, require_network_input, run_network
@@ -113,8 +113,7 @@ class PanopticModel(nn.Module, Saving, ABC):
         normalization: str = "imagenet",
     ) -> None:
         super().__init__()
-        if longest_side is not None and longest_side < 1:
-            raise InvalidArgumentError(f"expected a longest side of at least 1 pixel, got {longest_side}")
+        require_longest_side(longest_side)
         if not 0 < test_scale <= MAX_TEST_SCALE:
             raise InvalidArgumentError(
                 f"expected a test scale above 0 and of at most {MAX_TEST_SCALE:g}, got {test_scale:g}"
