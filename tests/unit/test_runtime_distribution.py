@@ -69,17 +69,19 @@ def test_exported_networks_predict_as_with_panscape(
 ) -> None:
     monkeypatch.delenv("PANSCAPE_RUNTIME")
     torch.manual_seed(0)
-    model = create_model("swiftnet", "town", backbone="residual_xs", width=8, levels=2)
-    model.set_decoding(stuff_area=1, threshold=0.2, leftover_area=3)
+    model = create_model("swiftnet", "town", backbone="residual_xs", width=8, levels=2, longest_side=130)
+    model.set_decoding(stuff_area=1, threshold=0.2, leftover_area=3, resize="outputs")
     export_model(model, tmp_path / "model.onnx")
-    photo = tmp_path / "photo.png"
-    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)).save(photo)
-    command = ["predict", str(photo), "--model", str(tmp_path / "model.onnx")]
+    photos = []
+    for name, size in (("photo", (90, 130)), ("large", (150, 260))):
+        photos.append(str(tmp_path / f"{name}.png"))
+        PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).save(photos[-1])
+    command = ["predict", *photos, "--model", str(tmp_path / "model.onnx")]
     found = alone(files, *command, "--out", str(tmp_path / "found"), "--json")
     assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout)["num_segments"] > 5
+    assert all(json.loads(line)["num_segments"] > 5 for line in found.stdout.splitlines())
     assert main([*command, "--out", str(tmp_path / "expected")]) == 0
-    for name in ("photo.jpg", "panoptic/photo.png", "panoptic.json"):
+    for name in ("photo.jpg", "panoptic/photo.png", "large.jpg", "panoptic/large.png", "panoptic.json"):
         assert (tmp_path / "found" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
     for others in (["--precision", "fp32"], ["--max-size", "64"]):
         refused = alone(files, *command, *others)

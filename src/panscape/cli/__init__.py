@@ -80,8 +80,8 @@ def _run(arguments: list[str]) -> int:
         if find_spec("torch") is not None:
             raise
         _logger.error(  # noqa: TRY400 - the trace names only what is left out on purpose
-            "panscape-runtime predicts images at their own size with exported networks that have centres: panscape "
-            "predict SOURCE --model FILE.onnx --out DIR; install panscape for all else"
+            "panscape-runtime predicts images with exported networks that have centres, at the sizes that these take: "
+            "panscape predict SOURCE --model FILE.onnx --out DIR; install panscape for all else"
         )
         return 2
     except KeyboardInterrupt:

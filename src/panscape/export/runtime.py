@@ -265,10 +265,7 @@ class _Forward:
     def __call__(self, images: Tensor, targets: object = None) -> Any:
         """See :meth:`PanopticModel.forward`."""
         require_network_input(images)
-        fits = all(
-            least <= length and (most is None or length <= most)
-            for length, (least, most) in zip(images.shape[-2:], self._sides, strict=True)
-        )
+        fits = all(side.has(length) for side, length in zip(self._sides, images.shape[-2:], strict=True))
         if not fits or images.device.type != "cpu" or images.requires_grad:
             return self._model(images)
         return run_graph(self._graph, images.float().contiguous(), self._outputs)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.geometry import ImageGeometry, Size
+from panscape.geometry import ImageGeometry, Size, require_longest_side
 from panscape.image_io import upright_size
-from panscape.inference.image_predictor import prediction_options
+from panscape.inference.image_predictor import enough_memory, prediction_options
 from panscape.inference.sources import SourceFile
 from panscape.labels import LabelSpace
 from panscape.map_arrays import MapArrays
@@ -38,9 +38,13 @@ class GraphPredictor:
     Args:
         model: the graph with all that surrounds it.
         longest_side: see :class:`panscape.Predictor`.
+
+    Raises:
+        InvalidArgumentError: the longest side is below 1.
     """
 
     def __init__(self, model: GraphModel, *, longest_side: int | None = None) -> None:
+        require_longest_side(longest_side)
         self.model = model
         self.longest_side = longest_side
 
@@ -71,7 +75,7 @@ class GraphPredictor:
         return self.model.geometry(size, self.longest_side)
 
     def takes(self, source: SourceFile) -> bool:
-        """Return whether a source is no video, and needs no resizing; true for files that cannot be read."""
+        """Return whether a source is no video, and fits the graph; true for files that cannot be read."""
         if source.is_video:
             return False
         if source.fault is not None:
@@ -82,20 +86,30 @@ class GraphPredictor:
             return True
 
     def warm_up(self, size: Size | None = None) -> None:
-        """Prepare the graph for images of a size, and load the kernels of post-processing."""
-        self.model.warm_up(size)
+        """Prepare the graph for images of a size, and load the kernels that they need.
+
+        Raises:
+            InvalidArgumentError: such an image does not fit into memory.
+        """
+        if size is None:
+            self.model.warm_up()
+            return
+        with enough_memory(size, "cpu"):
+            self.model.warm_up(self.geometry(size))
 
     def predict_array(self, image: NDArray[np.uint8]) -> GraphPrediction:
         """Predict one image, uint8 [3, H, W], red, green, blue.
 
         Raises:
-            InvalidArgumentError: the image would be resized, which needs torch, or the graph does not take it.
+            InvalidArgumentError: the graph does not take it at its inference size, or it does not fit into memory.
         """
-        geometry = self.geometry(Size(*image.shape[-2:]))
+        size = Size(*image.shape[-2:])
+        geometry = self.geometry(size)
         started = perf_counter()
-        outputs = self.model.run(image, geometry)
-        decoding = perf_counter()
-        found = self.model.decode(outputs, geometry)
+        with enough_memory(size, "cpu"):
+            outputs = self.model.run(image, geometry)
+            decoding = perf_counter()
+            found = self.model.decode(outputs, geometry)
         network_ms, postprocess_ms = 1000 * (decoding - started), 1000 * (perf_counter() - decoding)
         return GraphPrediction(found, outputs["semantic"][0], network_ms, postprocess_ms)
 

@@ -166,11 +166,10 @@ class _RunsGraph(PanopticModel):
         """
         images = images.detach().float()
         exported, (rows, columns) = self._exported, images.shape[-2:]
-        for side, length, (least, most) in (("high", rows, exported.height), ("wide", columns, exported.width)):
-            if length < least or (most is not None and length > most):
-                limits = f"at least {least}" if most is None else f"{least} to {most}"
+        for side, length, taken in (("high", rows, exported.height), ("wide", columns, exported.width)):
+            if not taken.has(length):
                 raise self._refusal(
-                    f"images {limits} pixels {side}, got {rows}x{columns}",
+                    f"images {taken.text} pixels {side}, got {rows}x{columns}",
                     "give another maximum size (--max-size of panscape predict), or export with another --size",
                 )
         if exported.size is None or (rows, columns) == exported.size:

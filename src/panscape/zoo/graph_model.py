@@ -1,7 +1,7 @@
 """A network with centres as a graph, with all that surrounds it in inference, and without torch.
 
 Its maps are those of the model that :func:`panscape.load` returns for the same file: the same compiled kernels decode
-the same outputs. It takes images at their own size only, as torch resizes all others.
+the same outputs, and resize images for the network.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from panscape.geometry import ImageGeometry, Size, inference_geometry
 from panscape.input_files import parse_json
 from panscape.labels import LabelSpace
 from panscape.map_arrays import MapArrays
+from panscape.ops.resize_cpu import resized_pixels
 from panscape.representations.centers.decode_config import CenterDecoding
+from panscape.representations.centers.postprocess_cpu import postprocess_centers_cpu
 from panscape.serialization import to_plain
 from panscape.zoo.graphs import METADATA_KEY, Graph, file_digest, open_graph
 from panscape.zoo.saved_files import provenance_of
@@ -37,6 +39,17 @@ class SideRange(NamedTuple):
 
     least: int
     most: int | None
+
+    def has(self, length: int) -> bool:
+        """Return whether the graph takes this length."""
+        return self.least <= length and (self.most is None or length <= self.most)
+
+    @property
+    def text(self) -> str:
+        """The range in words."""
+        if self.least == self.most:
+            return str(self.least)
+        return f"at least {self.least}" if self.most is None else f"{self.least} to {self.most}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +129,8 @@ class GraphModel:
         return inference_geometry(size, self.longest_side, self.test_scale, longest_side)
 
     def takes(self, geometry: ImageGeometry) -> bool:
-        """Return whether an image of these sizes is predicted without torch."""
-        return not geometry.is_resized and all(
-            least <= length and (most is None or length <= most)
-            for length, (least, most) in zip(geometry.size, self.sides, strict=True)
-        )
+        """Return whether the graph takes an image of these sizes; with torch, smaller ones may be padded."""
+        return all(side.has(length) for side, length in zip(self.sides, geometry.inference_size, strict=True))
 
     def run(self, image: NDArray[np.uint8], geometry: ImageGeometry) -> dict[str, NDArray[Any]]:
         """Return the outputs of the network for an image, uint8 [3, H, W], by name.
@@ -129,30 +139,35 @@ class GraphModel:
             InvalidArgumentError: see :meth:`takes`.
         """
         if not self.takes(geometry):
+            height, width = self.sides
             raise InvalidArgumentError(
-                f"without torch, images keep their size, and this one of {geometry.size.height}x{geometry.size.width} "
-                f"would be resized to {geometry.inference_size.height}x{geometry.inference_size.width}, or the graph "
-                "does not take it; resize it, or install panscape"
+                f"without torch, the graph takes images {height.text} pixels high and {width.text} wide, and this one "
+                f"of {geometry.size.height}x{geometry.size.width} would enter it at "
+                f"{geometry.inference_size.height}x{geometry.inference_size.width}; give another longest side, or "
+                "install panscape"
             )
-        outputs = self.graph.run(image[None].astype(np.float32) / np.float32(255))
+        outputs = self.graph.run(resized_pixels(image, geometry.inference_size)[None])
         return dict(zip(self.graph.outputs, outputs, strict=True))
 
-    def warm_up(self, size: Size | None = None) -> None:
-        """Prepare the graph for images of a size, and load the kernels of post-processing."""
-        if size is not None:
-            self.graph.prepare(size)
+    def warm_up(self, geometry: ImageGeometry | None = None) -> None:
+        """Prepare the graph for images of these sizes, and load the kernels that they need."""
+        seen = Size(2 * self.output_stride, 2 * self.output_stride)
+        tiny = ImageGeometry.of(seen)
+        if geometry is not None:
+            self.graph.prepare(geometry.inference_size)
+            if geometry.is_resized:
+                tiny = ImageGeometry.of((2 * seen.height, 2 * seen.width), seen)
+        resized_pixels(np.zeros((3, *tiny.size), np.uint8), tiny.inference_size)
         nothing = {"semantic": len(self.labels), "center": 1, "offset": 2}
         outputs = {name: np.zeros((1, channels, 2, 2), np.float32) for name, channels in nothing.items()}
-        self.decode(outputs, ImageGeometry.of((2 * self.output_stride, 2 * self.output_stride)))
+        self.decode(outputs, tiny)
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], geometry: ImageGeometry) -> MapArrays:
-        """Return the map of the outputs of :meth:`run`."""
-        from panscape.representations.centers.group_cpu import group_centers_cpu
-
+        """Return the map of the outputs of :meth:`run`, at the size of the image."""
         semantic, center, offset = (np.asarray(outputs[name][0], np.float32) for name in _OUTPUTS)
         height, width = semantic.shape[-2:]
         padded = geometry.padded_to((height * self.output_stride, width * self.output_stride))
-        found = group_centers_cpu(semantic, center[0], offset, padded, self.labels.thing_ids, self.decoding)
+        found = postprocess_centers_cpu(semantic, center[0], offset, padded, self.labels.thing_ids, self.decoding)
         return replace(found, labels=self.labels, provenance=self.provenance)
 
 

@@ -13,8 +13,10 @@ import pytest
 import torch
 from processes import NOTHING, Process, run_code
 
-from panscape import PanopticModel, create_model, zoo
+from panscape import PanopticMap, PanopticModel, create_model, zoo
 from panscape.cli import main, predict
+from panscape.datasets.town import Town
+from panscape.errors import InvalidArgumentError
 from panscape.export import cached_graphs, export_model
 from panscape.geometry import Size
 from panscape.inference.familiarity import CONFIDENCE
@@ -28,6 +30,8 @@ from panscape.zoo.graph_model import open_exported
 
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("openvino", reason="needs the extra openvino")
+
+SIZES = ((96, 128), (90, 130), (200, 71), (201, 333), (450, 221))  # the network sees at most 200 pixels
 
 _WITHOUT_TORCH = """
 import sys
@@ -58,19 +62,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.set_decoding(stuff_area=1, threshold=0.2, largest_part=True, leftover_area=4)
     model.save(folder / "model.safetensors", {"licence": "CC0", "data": "none", CONFIDENCE: 1.1})
     loaded = zoo.load(folder / "model.safetensors")
-    for name in ("any.onnx", "any.xml"):
+    for name, resize in (("any.onnx", "outputs"), ("any.xml", "map")):
+        loaded.set_decoding(resize=resize)
         export_model(loaded, folder / name)
     export_model(loaded, folder / "fixed.onnx", size=(96, 128))
     (folder / "photos").mkdir()
     generator = np.random.default_rng(0)
-    for number, size in enumerate([(96, 128), (90, 130), (200, 71)]):
+    for number, size in enumerate(SIZES):
         pixels = generator.integers(0, 256, (*size, 3), np.uint8)
         PIL.Image.fromarray(pixels).save(folder / "photos" / f"{number}.png")
     return folder
 
 
 def command(folder: Path, model: str, out: Path, *others: str) -> list[str]:
-    photos = [str(folder / "photos" / f"{number}.png") for number in range(3)]
+    photos = [str(folder / "photos" / f"{number}.png") for number in range(len(SIZES))]
     return ["predict", *photos, "--model", str(folder / model), "--out", str(out), *others]
 
 
@@ -114,7 +119,7 @@ def test_an_exported_model_makes_the_same_files(
     assert "the model is less sure of its categories here" in (tmp_path / "log" / "err").read_text()
     assert {"0.jpg", "panoptic/2.png", "panoptic.json", "predictions.jsonl"} <= found.keys()
     assert len(expected["predictions.jsonl"][1]["maps"][0][1]["segments_info"]) > 5
-    options = ["--names", "segment", "--min-score", "0.3", "--image-format", "png"]  # parsed by tyro
+    options = ["--names", "segment", "--min-score", "0.3", "--image-format", "png", "--max-size", "250"]  # by tyro
     for out in ("expected", "found"):
         shutil.rmtree(tmp_path / out)
     with_torch(command(folder, name, tmp_path / "expected", *options), monkeypatch)
@@ -134,10 +139,9 @@ def test_saved_weights_start_without_torch_once_they_are_converted(
     assert main(arguments) == 0  # converts
     expected = contents(tmp_path / "expected")
     announced = [line for line in capsys.readouterr().err.splitlines() if line.startswith("running in")]
-    large = tmp_path / "large.png"  # is resized, in torch
-    PIL.Image.new("RGB", (220, 130)).save(large)
-    arguments = ["predict", str(large), *command(folder, "model.safetensors", tmp_path / "large")[4:]]
-    assert main([*arguments, "--runtime", runtime]) == 0
+    thin = tmp_path / "thin.png"  # graphs take at least two pixels
+    PIL.Image.new("RGB", (130, 1)).save(thin)
+    assert main(["predict", str(thin), "--model", model, "--out", str(tmp_path / "thin"), "--runtime", runtime]) == 0
     assert capsys.readouterr().err.count("running in") == 1
     arguments = command(folder, "model.safetensors", tmp_path / "found", "--runtime", runtime)
     monkeypatch.setattr("panscape.load", lambda *_: pytest.fail("loads it in torch"))
@@ -198,7 +202,6 @@ def test_the_runtime_is_the_choice_of_on_runtime(folder: Path, tmp_path: Path, m
         ("--runtime", "torch"),
         ("--save-outputs",),
         ("--decode.stuff-area", "3"),
-        ("--max-size", "64"),
     ],
 )
 def test_torch_does_what_graphs_cannot(
@@ -224,19 +227,26 @@ def test_devices_and_the_environment_decide(folder: Path, monkeypatch: pytest.Mo
     assert graph_of("street", "auto", "auto", "auto") is None
 
 
-def test_images_of_other_sizes_need_torch(folder: Path, tmp_path: Path) -> None:
+def test_a_graph_takes_images_by_the_size_at_which_they_enter_it(folder: Path, tmp_path: Path) -> None:
     exported, fixed = open_exported(folder / "any.onnx"), open_exported(folder / "fixed.onnx")
     assert exported is not None
     assert fixed is not None
-    wide, turned = tmp_path / "wide.png", tmp_path / "turned.jpg"
-    PIL.Image.new("RGB", (201, 20)).save(wide)
+    wide, thin, turned = tmp_path / "wide.png", tmp_path / "thin.png", tmp_path / "turned.jpg"
+    PIL.Image.new("RGB", (256, 192)).save(wide)
+    PIL.Image.new("RGB", (640, 1)).save(thin)
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     PIL.Image.new("RGB", (96, 128)).save(turned, exif=exif)  # 96 pixels high when it is upright
-    sources = find_sources([folder / "photos" / "0.png", folder / "photos" / "1.png", wide, turned])
-    assert [GraphPredictor(exported).takes(source) for source in sources] == [True, True, False, True]
-    assert [GraphPredictor(exported, longest_side=128).takes(s) for s in sources] == [True, False, False, True]
-    assert [GraphPredictor(fixed).takes(source) for source in sources] == [True, False, False, True]
+    sources = find_sources([folder / "photos" / "0.png", folder / "photos" / "1.png", wide, turned, thin])
+    assert [GraphPredictor(exported).takes(source) for source in sources] == [True, True, True, True, False]
+    assert [GraphPredictor(fixed).takes(source) for source in sources] == [True, False, False, True, False]
+    small = GraphPredictor(fixed, longest_side=128)
+    assert [small.takes(source) for source in sources] == [True, False, True, True, False]
+    expected = r"takes images 96 pixels high and 128 wide, and this one of 256x192 would enter it at 128x96"
+    with pytest.raises(InvalidArgumentError, match=expected):
+        small.predict_array(np.zeros((3, 256, 192), np.uint8))
+    with pytest.raises(InvalidArgumentError, match="longest side of at least 1 pixel, got 0"):
+        GraphPredictor(fixed, longest_side=0)
 
 
 def test_what_no_graph_model_is(folder: Path, tmp_path: Path) -> None:
@@ -247,21 +257,36 @@ def test_what_no_graph_model_is(folder: Path, tmp_path: Path) -> None:
     assert open_exported(tmp_path / "maps.onnx") is None
 
 
-def test_the_input_of_the_network_is_that_of_torch(folder: Path) -> None:
+@pytest.mark.parametrize("size", [(64, 64), (250, 170), (100, 300)])
+def test_the_input_of_the_network_is_that_of_torch(folder: Path, size: tuple[int, int]) -> None:
     model = open_exported(folder / "any.onnx")
     assert model is not None
     seen = []
     run = model.graph.run
     model.graph.run = lambda images: seen.append(images) or run(images)  # type: ignore[method-assign]
-    values = np.arange(256, dtype=np.uint8).reshape(1, 8, 32).repeat(3, 0).repeat(8, 1).repeat(2, 2)
+    values = np.random.default_rng(1).integers(0, 256, (3, *size), np.uint8)
     start_run()
-    GraphPredictor(model).warm_up(Size(*values.shape[1:]))
+    GraphPredictor(model).warm_up(Size(*size))
     found = GraphPredictor(model).predict_array(values)
-    expected = torch.from_numpy(values)[None].float() / 255
-    assert np.array_equal(seen[-1], expected.numpy())
     original: PanopticModel = zoo.load(folder / "any.onnx")
     prediction = Predictor(original, device="cpu").predict(torch.from_numpy(values))
-    assert np.array_equal(found.arrays.ids, prediction.map.ids.numpy())
+    assert np.array_equal(seen[-1], prediction.images.numpy())
+    assert PanopticMap.from_arrays(found.arrays) == prediction.map
     assert GraphPredictor(model).options == Predictor(original, device="cpu").options
     assert GraphPredictor(model).provenance == original.provenance
     assert network_digest(original) == model.digest
+
+
+def test_a_bundled_model_predicts_large_photos_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANSCAPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("panscape.export.runtime.compare", _EqualMaps)
+    for number, size in enumerate([(641, 1001), (900, 700)]):
+        scene = Town(1, size=(96, 128), view="street", seed=number)[0].image
+        PIL.Image.fromarray(scene.permute(1, 2, 0).numpy()).resize(size[::-1]).save(tmp_path / f"{number}.png")
+    photos = [str(tmp_path / f"{number}.png") for number in range(2)]
+    main(["predict", *photos, "--model", "street", "--runtime", "onnx", "--out", str(tmp_path / "expected")])
+    arguments = ["predict", *photos, "--model", "street", "--runtime", "onnx", "--out", str(tmp_path / "found")]
+    assert without_torch(arguments, tmp_path / "log") == "0 ['tyro']"
+    expected = contents(tmp_path / "expected")
+    assert contents(tmp_path / "found") == expected
+    assert all(line["maps"][0][1]["segments_info"] for line in expected["predictions.jsonl"][1:])
