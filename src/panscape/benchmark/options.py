@@ -49,7 +49,8 @@ class BenchmarkOptions:
     """Numeric precision, as in "panscape predict"; peers take auto as fp32."""
 
     memory_format: Annotated[tuple[MemoryFormat, ...], arg(metavar="{contiguous,channels-last} ...")] = ("contiguous",)
-    """Memory format in torch; channels-last is the option --channels-last of "panscape predict"."""
+    """Memory format in torch; channels-last is the option --channels-last of "panscape predict". Other runtimes choose
+    theirs, in one row."""
 
     max_size: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
     """Resize images so that their longer side has this many pixels, as in "panscape predict"; not for peers."""

@@ -34,6 +34,8 @@ _logger = logging.getLogger(__name__)
 
 Step = Callable[[], None]
 
+_WITH_MEMORY_FORMATS = ("auto", "torch")
+
 # Of a folder row: of few files, those that are read first and written last would take most of the time.
 _FOLDER_FILES = 60
 
@@ -88,10 +90,18 @@ def run_benchmark(
 def _settings(models: Sequence[str], options: BenchmarkOptions) -> list[Setting]:
     of_models = product(models, options.runtime, options.precision, options.memory_format)
     of_peers = product(options.peer, ("torch",), options.precision, options.memory_format)
-    return [
-        Setting(name, cast(RuntimeOption, runtime), precision, memory_format, options.device, options.max_size)
-        for name, runtime, precision, memory_format in dict.fromkeys([*of_models, *of_peers])
-    ]
+    settings = (
+        Setting(
+            name,
+            cast(RuntimeOption, runtime),
+            precision,
+            memory_format if runtime in _WITH_MEMORY_FORMATS else "contiguous",
+            options.device,
+            options.max_size,
+        )
+        for name, runtime, precision, memory_format in [*of_models, *of_peers]
+    )
+    return list(dict.fromkeys(settings))
 
 
 def _create(settings: Sequence[Setting], out: Path) -> dict[Setting, Runner]:

@@ -125,6 +125,12 @@ def test_options_are_combined_with_each_other(calls: list[Any]) -> None:
     assert [r.ratio for r in firsts] == [1.0] * 8  # one of each group
 
 
+def test_memory_formats_are_those_of_torch() -> None:
+    options = BenchmarkOptions(runtime=("torch", "openvino"), memory_format=("contiguous", "channels-last"))
+    found = [(s.runtime, s.memory_format) for s in run._settings(["street"], options)]
+    assert found == [("torch", "contiguous"), ("torch", "channels-last"), ("openvino", "contiguous")]
+
+
 def test_percentiles_are_of_nearest_rank() -> None:
     found = stage_time([float(i) for i in range(1, 201)], [3.0], count=2)
     assert (found.p50_ms, found.p99_ms, found.cpu_ms) == (50250.0, 99000.0, 1500.0)
