@@ -122,6 +122,29 @@ def _translations() -> dict[Any, Any]:
         chosen = op.NonMaxSuppression(op.Unsqueeze(boxes, first), scores, count, threshold)
         return op.Squeeze(op.Gather(chosen, op.Constant(value_ints=[2]), axis=1), second)
 
+    def embedding_bag(
+        weight: Any,
+        indices: Any,
+        offsets: Any,
+        scale_grad_by_freq: bool = False,
+        mode: int = 0,
+        sparse: bool = False,
+        per_sample_weights: Any = None,
+        include_last_offset: bool = False,
+        padding_idx: int = -1,
+    ) -> Any:
+        # Weighted sums of bags of one size, all that this package uses; torch's translation is a loop over bags whose
+        # time grows with the square of their number.
+        last = op.Constant(value_ints=[-1])
+        rows = op.Mul(op.Gather(weight, indices), op.Unsqueeze(per_sample_weights, last))
+        shape = op.Concat(op.Shape(offsets), last, op.Shape(weight, start=1), axis=0)
+        sums = op.ReduceSum(op.Reshape(rows, shape), op.Constant(value_ints=[1]), keepdims=0)
+        return sums, offsets, offsets, offsets
+
     import torchvision  # noqa: F401 - registers the operator
 
-    return {torch.ops.aten.sort.stable: sort, torch.ops.torchvision.nms.default: nms}
+    return {
+        torch.ops.aten.embedding_bag.padding_idx: embedding_bag,
+        torch.ops.aten.sort.stable: sort,
+        torch.ops.torchvision.nms.default: nms,
+    }
