@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from panscape.atomic_io import write_json
 from panscape.errors import InvalidArgumentError, PanscapeError
-from panscape.export.floors import FLOORS
+from panscape.export.floors import floor_on_scenes
 from panscape.geometry import Size
 from panscape.user_cache import user_cache
 from panscape.version import VERSION
@@ -160,7 +160,7 @@ def open_cached(name: str, runtime: Runtime) -> GraphModel | None:
             known = network.parity(f"{graph.runtime}, {precision}")
             if known is None:
                 return None
-            if FLOORS[precision].is_met(*known):
+            if floor_on_scenes(precision, kept["card"]).is_met(*known):
                 graph.compile(precision)
                 model = GraphModel.of(graph, precision, kept, network.sides, kept["digest"], name)
                 return replace(model, agreement=known[0])

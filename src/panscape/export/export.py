@@ -19,7 +19,7 @@ from panscape.atomic_io import unwritable, write_json
 from panscape.errors import InvalidArgumentError, PanscapeError
 from panscape.export.centers_graph import CenterMaps
 from panscape.export.departure import Departure, first_departure
-from panscape.export.floors import FLOORS
+from panscape.export.floors import FLOORS, floor_on_scenes
 from panscape.export.int8 import Quantization, held_out, quantize
 from panscape.export.onnx import to_onnx
 from panscape.export.openvino import write_ir
@@ -127,6 +127,8 @@ def export_model(
     model.eval()
     traced = _trace(model, form)
     material = _gather_images(images, calibration, form.size, traced.sides)
+    is_on_scenes = images is None and calibration is None
+    floor = floor_on_scenes(precision, model.card) if is_on_scenes else FLOORS[precision]
     quantization = None
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
@@ -135,10 +137,10 @@ def export_model(
             exported = load_exported(written)
             if precision == "int8":
                 calibrated = list(map(to_image_tensor, material.calibration))
-                quantization = quantize(written, exported, model, calibrated, modules, FLOORS[precision], form.size)
+                quantization = quantize(written, exported, model, calibrated, modules, floor, form.size)
                 exported = load_exported(written)
             scenes = map(to_image_tensor, material.images)
-            parity = compare(exported, model, scenes, floor=FLOORS[precision], source=material.source, most=form.size)
+            parity = compare(exported, model, scenes, floor=floor, source=material.source, most=form.size)
             if not parity.is_met:
                 where = str(quantization)
                 if quantization is None:

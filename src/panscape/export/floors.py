@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,22 @@ FLOORS: Mapping[str, ParityFloor] = {
 }
 """The floors by precision. Rounding moves single pixels in fp32, borders of segments in 16 bits, and in 8 bits whole
 small segments."""
+
+AGREEMENT = "agreement with torch on val"
+"""Entry of a model's card: by precision, the share of equal pixels and the PQ, 0 to 1 each, of its maps of validation
+images in a runtime of this precision against those in torch."""
+
+
+def floor_on_scenes(precision: str, card: Mapping[str, Any]) -> ParityFloor:
+    """Return the floor of a comparison on synthetic scenes.
+
+    A model whose maps of its own validation images reach the floor of a precision, by its card, needs on scenes, which
+    it was not trained for and where it is unsure of many pixels, no more than a graph that works.
+
+    Args:
+        precision: one of :data:`FLOORS`.
+        card: of the model.
+    """
+    measured = card.get(AGREEMENT, {}).get(precision)
+    is_measured = measured is not None and FLOORS[precision].is_met(*measured)
+    return FLOORS["int8" if is_measured else precision]

@@ -29,7 +29,7 @@ from panscape.export.cached_graphs import (
     stem_of,
     usual_runtime,
 )
-from panscape.export.floors import FLOORS
+from panscape.export.floors import floor_on_scenes
 from panscape.export.onnx import to_onnx
 from panscape.export.parity import compare, synthetic_scenes
 from panscape.export.trace import NeedsSizeError, trace
@@ -66,8 +66,8 @@ def on_runtime(
     Args:
         model: on the CPU; it is not changed. An exported model is returned as it is.
         runtime: "openvino", "onnx" (ONNX Runtime), "torch" (the given model), or "auto": the first of them that is
-            installed and whose maps agree with those of torch, see :data:`FLOORS`; or what the environment variable
-            PANSCAPE_RUNTIME says.
+            installed and whose maps agree with those of torch, see :func:`floor_on_scenes`; or what the environment
+            variable PANSCAPE_RUNTIME says.
         precision: numeric precision; "auto" is "bf16" in OpenVINO on processors that compute in it if the maps agree,
             else "fp32".
         cache: folder of converted networks; None for the user's.
@@ -163,12 +163,13 @@ class _Converted:
                 equal_pixels, pq = self._parity(model, one)
             except RuntimeError as error:
                 raise InvalidArgumentError(f"{runtime} cannot run this network: {in_one_line(error)}") from error
-            if FLOORS[one].is_met(equal_pixels, pq):
+            floor = floor_on_scenes(one, self.model.card)
+            if floor.is_met(equal_pixels, pq):
                 announce(model.runtime, equal_pixels, self._size)
                 return model
         raise InvalidArgumentError(
             f"{100 * equal_pixels:.2f} % of the pixels and PQ {100 * pq:.1f} of {model.runtime} agree with torch, and "
-            f"{100 * FLOORS[one].equal_pixels:g} % and {100 * FLOORS[one].pq:g} are needed"
+            f"{100 * floor.equal_pixels:g} % and {100 * floor.pq:g} are needed"
         )
 
     def _open(self, runtime: str) -> Graph:
@@ -220,7 +221,13 @@ class _Converted:
         if known is None:
             scenes = synthetic_scenes(self.network.sides, self._size)
             try:
-                found = compare(model, self.model, scenes, floor=FLOORS[precision], source="synthetic scenes")
+                found = compare(
+                    model,
+                    self.model,
+                    scenes,
+                    floor=floor_on_scenes(precision, self.model.card),
+                    source="synthetic scenes",
+                )
                 known = found.equal_pixels, found.pq
             except InvalidArgumentError as error:
                 _logger.info("%s has outputs that make no maps: %s", model.runtime, error)

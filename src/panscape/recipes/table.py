@@ -106,6 +106,7 @@ _LITE0 = {
     "steps": 3000,
 }
 _LITE0_STREET = {
+    "model.representation.decoding.threshold": 0.25,  # the card of the bundled model tells how it was chosen
     "augmentation.scale": (0.5, 2.0),
     "augmentation.scale_distribution": "log_uniform",
     "augmentation.color_jitter_strength": 0.5,

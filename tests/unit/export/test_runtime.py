@@ -19,6 +19,7 @@ from panscape import PanopticModel, create_model
 from panscape.cli import main
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.export import cached_graphs, export_model, on_runtime, runtime
+from panscape.export.floors import AGREEMENT, FLOORS, floor_on_scenes
 from panscape.inference.predictor import Predictor
 from panscape.zoo.graphs import open_graph
 
@@ -72,6 +73,25 @@ def test_post_processing_is_that_of_the_given_model(model: PanopticModel, cache:
     other.set_decoding(stuff_area=10**6)
     found = on_runtime(other, "onnx", cache=cache)  # of the same network
     assert all(found.labels[c].is_thing for c in found.predict(image(70, 90)).category.tolist())
+
+
+@pytest.mark.parametrize(
+    ("measured", "floor"), [({"bf16": [0.98, 0.9]}, "int8"), ({"bf16": [0.979, 0.99]}, "bf16"), ({}, "bf16")]
+)
+def test_a_model_whose_val_maps_agree_needs_less_on_scenes(measured: dict[str, Any], floor: str) -> None:
+    assert floor_on_scenes("bf16", {AGREEMENT: measured}) == FLOORS[floor]
+    assert floor_on_scenes("fp32", {AGREEMENT: measured}) == FLOORS["fp32"]
+
+
+def test_the_card_decides_on_bf16_where_scenes_are_unlike_its_images(
+    model: PanopticModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached_graphs, "openvino_computes_in_bf16", lambda: True)
+    monkeypatch.setattr(runtime._Converted, "_parity", lambda _, __, precision: (0.97 if precision == "bf16" else 1, 1))
+    assert on_runtime(model, cache=cache).runtime.endswith(", fp32")
+    measured = copy.deepcopy(model)
+    measured.card = {AGREEMENT: {"bf16": [0.995, 0.97]}}
+    assert on_runtime(measured, cache=cache).runtime.endswith(", bf16")
 
 
 def test_bf16_is_chosen_where_the_processor_has_it_and_maps_agree(

@@ -165,7 +165,7 @@ def test_terms_that_the_hub_does_not_know_are_in_the_text() -> None:
     header = front_matter(card)
     assert (header["license"], header["license_name"]) == ("other", "see-model-card")
     assert "- licence: Apache-2.0 for the weights; the images they were trained on are for research\n" in card
-    assert "| PQ | 63.2 |" in card
+    assert "| PQ | 65.0 |" in card
 
 
 def test_the_class_of_a_loaded_model_is_checked(model: PanopticModel, tmp_path: Path) -> None:
