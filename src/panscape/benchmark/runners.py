@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from panscape.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, UnreadableFileError, in_one_line
+from panscape.export.floors import FLOORS
 from panscape.images import load_image
 from panscape.inference.device import choose_device
 from panscape.inference.output_folder import OutputFolder
@@ -117,7 +118,7 @@ class ModelRunner:
             model, setting.runtime, setting.precision, setting.device, channels_last=setting.is_channels_last
         )
         self.runtime = model.runtime
-        self.precision = precision if model.runtime == "torch" else model.runtime.rpartition(" ")[2]
+        self.precision = _precision_of(model.runtime, precision if model.runtime == "torch" else setting.precision)
         self.scope = "image file to overlay and map on disk" + (", random weights" if is_random else "")
         self.predictor = Predictor(
             model,
@@ -160,6 +161,12 @@ def _load(name: str) -> tuple[PanopticModel, bool]:
 @cache
 def _warn_of_random_weights(name: str) -> None:
     _logger.warning("%s is a network without weights; random ones tell only its own time", name)
+
+
+def _precision_of(runtime: str, otherwise: str) -> str:
+    """Return the precision that a runtime names; those with a graph for each size name none."""
+    named = runtime.rpartition(" ")[2]
+    return named if named in FLOORS else otherwise
 
 
 class TransformersPeer:

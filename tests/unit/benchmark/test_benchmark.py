@@ -131,6 +131,14 @@ def test_memory_formats_are_those_of_torch() -> None:
     assert found == [("torch", "contiguous"), ("torch", "channels-last"), ("openvino", "contiguous")]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    [("torch", "bf16"), ("OpenVINO 2026.4.1, fp32", "fp32"), ("OpenVINO, a graph for each size", "bf16")],
+)
+def test_a_row_names_the_precision(runtime: str, precision: str) -> None:
+    assert runners._precision_of(runtime, "bf16") == precision
+
+
 def test_percentiles_are_of_nearest_rank() -> None:
     found = stage_time([float(i) for i in range(1, 201)], [3.0], count=2)
     assert (found.p50_ms, found.p99_ms, found.cpu_ms) == (50250.0, 99000.0, 1500.0)
