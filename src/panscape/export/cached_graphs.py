@@ -119,7 +119,9 @@ def precisions(runtime: str, precision: RuntimePrecision) -> tuple[Literal["fp32
 def announce(runtime: str, equal_pixels: float, size: Size | None = None) -> None:
     """Log what runs the network; ``size`` is that of the images, if the graph takes one size only."""
     what = "" if size is None else f"images of {size.height}x{size.width} "
-    _logger.info("running %sin %s (%.2f %% of pixels as in torch)", what, runtime, 100 * equal_pixels)
+    _logger.info(
+        "running %sin %s (as torch in %.2f %% of the pixels of synthetic scenes)", what, runtime, 100 * equal_pixels
+    )
 
 
 def keep_for_start(name: str, stem: str, digest: str, description: Mapping[str, Any]) -> None:
