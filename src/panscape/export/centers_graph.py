@@ -22,6 +22,7 @@ from panscape.models import PanopticModel
 from panscape.models.center_model import CenterModel
 from panscape.ops.interpolate import upsample
 from panscape.representations.centers.decode_checks import thing_table
+from panscape.representations.centers.decode_config import CenterDecoding
 from panscape.zoo.exported import MapOutputs
 
 _CELL = 8  # pixels
@@ -55,6 +56,7 @@ class CenterMaps(nn.Module):
             raise InvalidArgumentError(
                 f"expected at most {_LARGEST_AREA} pixels for --postprocess graph, got {size[0]}x{size[1]}; use native"
             )
+        _require_no_parts(model.representation.decoding)
         self.model = model
         self.size = size
         self.decoding = model.representation.decoding
@@ -136,10 +138,27 @@ class CenterMaps(nn.Module):
         counts = counts.scatter_add(0, key.flatten(), torch.ones_like(key).flatten())
         counts = counts.reshape(-1, num_categories)
         votes, areas = counts[:num_centers], counts[num_centers]
+        majority, thing_areas = votes.argmax(1), votes.sum(1)
+        if self.decoding.one_category:
+            thing_areas = votes.amax(1)
+            thing = thing & (semantic == majority[nearest])
         stuff = (areas >= self.decoding.smallest_stuff(self.size)) & ~self.is_thing
-        present = torch.cat([stuff, votes.sum(1) >= max(self.decoding.thing_area, 1)])
+        present = torch.cat([stuff, thing_areas >= max(self.decoding.thing_area, 1)])
         rows = torch.where(present, present.float().cumsum(0), 0.0).int()
         ids = rows[torch.where(thing, num_categories + nearest, semantic)]
-        category = torch.cat([torch.arange(num_categories), votes.argmax(1)])
+        category = torch.cat([torch.arange(num_categories), majority])
         score = torch.cat([torch.ones(num_categories), peaks.clamp(max=1)])
         return tuple(x[None] for x in MapOutputs(ids, category, score, present, semantic.int()))
+
+
+def _require_no_parts(decoding: CenterDecoding) -> None:
+    """Raise on rules about connected parts, which a graph without loops cannot find."""
+    published = CenterDecoding()
+    rules = [name for name in ("largest_part", "leftover_area") if getattr(decoding, name) != getattr(published, name)]
+    if rules:
+        given = " and ".join(f"{name} {getattr(decoding, name)}" for name in rules)
+        remedy = " ".join(f"--decode.{name.replace('_', '-')} {getattr(published, name)}" for name in rules)
+        raise InvalidArgumentError(
+            "expected no rules about connected parts of things for --postprocess graph, which has no loops, got "
+            f"{given}; give {remedy}, which changes the maps, or use --postprocess native"
+        )

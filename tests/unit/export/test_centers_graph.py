@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from panscape import PanopticModel, create_model, zoo
+from panscape.cli.decode_arguments import apply_arguments
 from panscape.errors import InvalidArgumentError
 from panscape.export import export_model
 from panscape.export.centers_graph import CenterMaps
@@ -48,6 +49,7 @@ def model_of_many_objects(**decoding: Any) -> PanopticModel:
         {"top_k": 20, "join_peaks": True, "align_corners": True},
         {"top_k": 20, "compat": "panoptic_deeplab"},
         {"threshold": 9.0},  # no centre
+        {"thing_area": 4, "one_category": True},
     ],
 )
 def test_it_equals_the_native_kernels(decoding: dict[str, Any]) -> None:
@@ -114,3 +116,20 @@ def test_the_documented_lines_run_it_without_panscape(file: Path, monkeypatch: p
 def test_other_networks_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match=r"expected a network with centres .*, got UPerNet"):
         CenterMaps(create_model("upernet_semantic", "town"), SIZE)
+
+
+def test_rules_about_parts_of_things_are_refused_with_the_options_that_switch_them_off() -> None:
+    model = model_of_many_objects(largest_part=True, leftover_area=30)
+    with pytest.raises(InvalidArgumentError) as caught:
+        CenterMaps(model, SIZE)
+    assert "got largest_part True and leftover_area 30" in str(caught.value)
+    options = re.findall(r"--decode.([a-z-]+) (\w+)", str(caught.value))
+    assert options == [("largest-part", "False"), ("leftover-area", "0")]
+
+
+def test_the_documented_command_exports_the_bundled_model() -> None:
+    (command,) = re.findall(r"^\$ panscape export (street .* --postprocess graph .*)$", DOCUMENTATION.read_text(), re.M)
+    given = re.findall(r"--decode.([a-z-]+) (\w+)", command)
+    model = zoo.load("street")
+    apply_arguments(model, tuple(word for name, value in given for word in (f"--decode.{name}", value)), "export")
+    CenterMaps(model, Size(360, 480))
