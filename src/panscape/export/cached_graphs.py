@@ -49,7 +49,7 @@ class CachedNetwork:
         self.path = folder / f"{stem}.onnx"
         self._facts_path = self.path.with_suffix(".json")
         self.facts = _read(self._facts_path)
-        if "reason" not in self.facts and not {"sides", "parity"} <= self.facts.keys():
+        if not _is_whole(self.facts):
             self.facts = {}
 
     def remember(self, facts: dict[str, Any]) -> None:
@@ -166,8 +166,8 @@ def open_cached(name: str, runtime: Runtime) -> GraphModel | None:
                 graph.compile(precision)
                 model = GraphModel.of(graph, precision, kept, network.sides, kept["digest"], name)
                 return replace(model, agreement=known[0])
-    except (KeyError, TypeError, ValueError, RuntimeError, PanscapeError):  # what is damaged is made again with torch
-        pass
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError, PanscapeError):
+        pass  # what is damaged is made again with torch
     return None
 
 
@@ -178,6 +178,19 @@ def _index_of(name: str) -> Path | None:
     if path is None or not path.is_file():
         return None
     return cache_folder() / f"{stem_of('weights', hashlib.sha256(path.read_bytes()).hexdigest()[:16])}.json"
+
+
+def _is_whole(facts: Mapping[str, Any]) -> bool:
+    """Return whether facts of a network have all parts in the form in which they are written."""
+    if "reason" in facts:
+        return isinstance(facts["reason"], str)
+    try:
+        height, width = facts["sides"]
+        lengths = [(int, least) for least, _ in (height, width)] + [(int | None, most) for _, most in (height, width)]
+        shares = [(float | int, share) for equal_pixels, pq in facts["parity"].values() for share in (equal_pixels, pq)]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return all(isinstance(value, kind) for kind, value in lengths + shares)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -203,5 +203,5 @@ def open_exported(path: Path) -> GraphModel | None:
         graph.compile(export["precision"])
         sides = SideRange(*height), SideRange(*width)
         return GraphModel.of(graph, export["precision"], description, sides, file_digest(path)[:16], str(path))
-    except (KeyError, TypeError, ValueError, PanscapeError):
+    except (AttributeError, LookupError, TypeError, ValueError, PanscapeError):
         return None

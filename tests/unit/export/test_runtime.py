@@ -118,7 +118,20 @@ def test_the_comparison_is_kept(model: PanopticModel, cache: Path, monkeypatch: 
     assert on_runtime(model, "onnx", cache=cache) is not model
 
 
-@pytest.mark.parametrize("damage", ["graph", "facts", "other facts"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "graph",
+        "{",
+        '{"size": 7}',
+        '{"reason": 5}',
+        '{"sides": [[2, null]], "parity": {}}',
+        '{"sides": [["a", null], [2, null]], "parity": {}}',
+        '{"sides": [[2, null], [2, null]], "parity": []}',
+        '{"sides": [[2, null], [2, null]], "parity": {"x": 3}}',
+        '{"sides": [[2, null], [2, null]], "parity": {"x": ["a", 1]}}',
+    ],
+)
 def test_a_damaged_file_in_the_cache_is_converted_again(
     model: PanopticModel, cache: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -128,7 +141,7 @@ def test_a_damaged_file_in_the_cache_is_converted_again(
     if damage == "graph":
         graph.write_bytes(graph.read_bytes()[:1000])
     else:
-        facts.write_text("{" if damage == "facts" else '{"size": 7}')
+        facts.write_text(damage)
     for name in ("onnx", "openvino"):
         with pytest.raises(AssertionError, match="converted a second time"):
             on_runtime(model, name, cache=copied)  # type: ignore[arg-type]

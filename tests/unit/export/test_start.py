@@ -156,6 +156,12 @@ def test_saved_weights_start_without_torch_once_they_are_converted(
     changed.set_decoding(threshold=0.3)
     changed.save(weights)
     assert graph_of(str(weights), runtime, "auto", "cpu") is None  # type: ignore[arg-type]
+    (index,) = (tmp_path / "cache" / "graphs").glob("weights-*.json")
+    kept = json.loads(index.read_text())
+    for part in ("card", "inference", "labels", "network"):
+        index.write_text(json.dumps(kept | {part: [1]}))
+        assert graph_of(model, runtime, "auto", "cpu") is None, part  # type: ignore[arg-type]
+    index.write_text(json.dumps(kept))
     (graph,) = (tmp_path / "cache" / "graphs").glob("*.onnx")
     graph.write_bytes(graph.read_bytes()[:1000])
     assert graph_of(model, runtime, "auto", "cpu") is None  # type: ignore[arg-type]
