@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -312,6 +312,9 @@ def _write(traced: Traced, description: dict[str, Any], path: Path, precision: s
 def _move(written: Path, path: Path) -> None:
     """Move a file to its place; of two files, no reader sees a new one with an old one."""
     if path.suffix == ".xml":
+        weights = path.with_suffix(".bin")
+        if weights.is_dir():
+            raise unwritable(weights, IsADirectoryError(errno.EISDIR, "a folder"))
         path.unlink(missing_ok=True)
-        shutil.move(written.with_suffix(".bin"), path.with_suffix(".bin"))
+        os.replace(written.with_suffix(".bin"), weights)  # noqa: PTH105 - as below
     os.replace(written, path)  # noqa: PTH105 - Path.replace reads like str.replace here

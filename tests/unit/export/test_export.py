@@ -19,8 +19,9 @@ from maps import a_map
 
 from panscape import PanopticModel, create_model, zoo
 from panscape.cli import main
-from panscape.errors import InvalidArgumentError, MissingExtraError, UnreadableFileError
+from panscape.errors import InvalidArgumentError, MissingExtraError, UnreadableFileError, UnwritableFileError
 from panscape.export import export, int8, trace
+from panscape.export.export import _move
 from panscape.export.floors import FLOORS, ParityFloor
 from panscape.export.parity import OutputDifference, ParityReport, compare, count_equal_pixels
 from panscape.inference.predictor import Predictor
@@ -345,3 +346,14 @@ def test_held_out_images_are_spread_and_few() -> None:
     assert int8.held_out(100) == [i * 100 // 16 for i in range(16)]
     with pytest.raises(InvalidArgumentError, match=r"expected at least 5 images for calibration, .* got 4"):
         int8.held_out(4)
+
+
+def test_a_folder_with_the_name_of_the_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    for name in ("new/m.xml", "new/m.bin", "m.xml"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "m.bin").mkdir()
+    with pytest.raises(UnwritableFileError, match=r"m\.bin: a folder has this name"):
+        _move(tmp_path / "new" / "m.xml", tmp_path / "m.xml")
+    assert (tmp_path / "m.xml").read_text() == "m.xml"
+    assert list((tmp_path / "m.bin").iterdir()) == []
